@@ -1,0 +1,122 @@
+//! The seam to whoever registers arenas with the kernel, and the way of an arena out of its pool.
+#![forbid(unsafe_code)]
+
+use std::{fmt, io, mem, ptr::NonNull, sync::Weak};
+
+use crate::{pool::Shared, region::Region};
+
+/// Names an arena: its slot in the kernel's table, and which of all arenas stands there.
+///
+/// Two arenas of a process never have the same generation, whatever their pools: a table that holds
+/// another generation holds other pages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ArenaId {
+    /// The index in the table of registered buffers, below [`ARENA_SLOTS`](crate::ARENA_SLOTS).
+    pub slot: u16,
+    /// Counts the arenas of the process, from 1.
+    pub generation: u32,
+}
+
+/// Registers a pool's arenas with the kernel. Implemented by the runtime.
+///
+/// Both methods are called without the pool's lock and may use the pool. They may be called on any
+/// thread: growing happens where a lease is asked for, giving back where the pool is swept or its
+/// last handle or lease is dropped.
+///
+/// ```
+/// use std::{io, ptr::NonNull, sync::Arc};
+/// use ringhold_buffers::{ArenaId, Pool, PoolConfig, Registrar, Retiring};
+///
+/// /// Has no table that could reach anything.
+/// struct Nowhere;
+///
+/// impl Registrar for Nowhere {
+///     fn register(&self, _: ArenaId, _: NonNull<u8>, _: usize) -> io::Result<()> {
+///         Ok(())
+///     }
+///     fn retire(&self, retiring: Retiring) {
+///         retiring.complete();
+///     }
+/// }
+///
+/// let pool = Pool::new(PoolConfig::new(), Arc::new(Nowhere));
+/// let lease = pool.try_lease(1)?;
+/// assert_eq!(lease.arena().unwrap().slot, 0);
+/// # Ok::<(), ringhold_buffers::LeaseError>(())
+/// ```
+pub trait Registrar: Send + Sync + 'static {
+    /// Registers, and thereby pins, `length` bytes at `address` as buffer `arena.slot`.
+    ///
+    /// # Errors
+    /// ENOMEM means that the user's locked memory is used up: the pool makes do with less. Any
+    /// other error goes to who asked for the lease. After an error the memory must not be
+    /// registered.
+    fn register(&self, arena: ArenaId, address: NonNull<u8>, length: usize) -> io::Result<()>;
+
+    /// Takes an arena out of every table that may reach it, in its own time, and then calls
+    /// [`Retiring::complete`]. Nothing of the arena is leased, nor ever will be again. If the rings
+    /// are closed and drained already, completes at once; if it can't be known, drops the value.
+    fn retire(&self, retiring: Retiring);
+}
+
+/// An arena on its way out: idle, still mapped, still in the kernel's tables.
+///
+/// Dropped without [`complete`](Retiring::complete), the memory stays mapped and the slot stays
+/// unused for good: some table might still reach the pages.
+#[must_use = "dropping it leaks the arena; call `complete` once no table reaches it"]
+pub struct Retiring {
+    id: ArenaId,
+    region: Option<Region>,
+    pool: Weak<Shared>,
+}
+
+impl Retiring {
+    pub(crate) fn new(id: ArenaId, region: Region, pool: Weak<Shared>) -> Retiring {
+        Retiring { id, region: Some(region), pool }
+    }
+
+    /// Which arena it is.
+    pub fn arena(&self) -> ArenaId {
+        self.id
+    }
+
+    /// Its size in bytes.
+    pub fn length(&self) -> usize {
+        self.region.as_ref().map_or(0, Region::length)
+    }
+
+    /// Unmaps the memory, and frees the slot for an arena with the next generation.
+    ///
+    /// To be called once no ring's table reaches the arena any more; a table that still does
+    /// keeps the old pages and would take I/O into them unseen.
+    pub fn complete(mut self) {
+        let Some(region) = self.region.take() else { return };
+        let Some(pool) = self.pool.upgrade() else { return drop(region) };
+        if pool.with(|state| state.is_leaked()) {
+            self.region = Some(region);
+            return;
+        }
+        drop(region);
+        pool.with(|state| state.finish_retirement(self.id));
+    }
+}
+
+impl Drop for Retiring {
+    fn drop(&mut self) {
+        let Some(region) = self.region.take() else { return };
+        mem::forget(region);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.with(|state| state.abandon_retirement(self.id));
+        }
+    }
+}
+
+impl fmt::Debug for Retiring {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Retiring")
+            .field("arena", &self.id)
+            .field("length", &self.length())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! A request for a lease, the steps it goes through, and what it is granted.
+#![forbid(unsafe_code)]
+
+use std::task::Waker;
+
+use crate::{
+    error::LeaseError,
+    region::Address,
+    registrar::{ArenaId, Retiring},
+    waiters::Ticket,
+};
+
+/// Pages of an arena that left the free map: of a lease, or reserved for a waiter that was
+/// answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(crate) id: ArenaId,
+    pub(crate) first: u32,
+    pub(crate) pages: u32,
+    pub(crate) address: Address,
+}
+
+/// How to grow: as much as `length` bytes, but `least` will do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Growth {
+    pub(crate) id: ArenaId,
+    pub(crate) length: usize,
+    pub(crate) least: usize,
+}
+
+/// What is short where growing failed with ENOMEM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Short {
+    /// The memory that may be pinned.
+    Locked,
+    /// Memory at all.
+    Mapped(i32),
+}
+
+/// What a request has to do next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Done(Result<Grant, LeaseError>),
+    Grow(Growth),
+    Retire(Vec<Retiring>),
+    /// Clone the waker outside of the lock and come again.
+    NeedWaker,
+    Wait,
+}
+
+/// A request, as it stands between two steps.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) length: usize,
+    pub(crate) pages: usize,
+    pub(crate) ticket: Option<Ticket>,
+    /// It has seen an attempt to grow fail since it was last woken.
+    pub(crate) attempted: bool,
+}
+
+/// Wakers to be woken, and to be dropped, once the lock is released: both is foreign code.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) wake: Vec<Waker>,
+    pub(crate) discard: Vec<Waker>,
+}
+
+impl Outbox {
+    /// Wakes and drops what was collected; to be called without the lock.
+    pub(crate) fn deliver(self) {
+        self.wake.into_iter().for_each(Waker::wake);
+    }
+}
