@@ -1,0 +1,180 @@
+//! Registered buffers: the runtime's master table, and what each shard has attached of it.
+//!
+//! Only a ring's own thread may register on it, so the pool registers on a donor ring, and a shard that meets an
+//! arena for the first time clones the donor's whole table over its own.
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
+
+use crate::inbox::Message;
+use crate::kernel::{ArenaEntry, Donor, Kernel, System};
+use crate::registry::Remote;
+
+/// The master table of a runtime's pool.
+pub(crate) struct Arenas {
+    system: Arc<dyn System>,
+    master: Mutex<Master>,
+    shards: OnceLock<Vec<Arc<Remote>>>,
+    this: Weak<Arenas>,
+}
+
+#[derive(Default)]
+struct Master {
+    /// Made when the first arena is registered: a service that leases nothing pays nothing.
+    donor: Option<Box<dyn Donor>>,
+    entries: Vec<ArenaEntry>,
+    closed: bool,
+}
+
+impl fmt::Debug for Arenas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arenas").field("entries", &self.lock().entries).finish_non_exhaustive()
+    }
+}
+
+impl Arenas {
+    pub(crate) fn new(system: Arc<dyn System>) -> Arc<Arenas> {
+        Arc::new_cyclic(|this| Arenas {
+            system,
+            master: Mutex::new(Master::default()),
+            shards: OnceLock::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// Tells which shards may attach arenas. Called once, when all of them have booted.
+    pub(crate) fn set_shards(&self, shards: Vec<Arc<Remote>>) {
+        self.shards.set(shards).expect("the shards of a runtime are set once");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Master> {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unpins everything. Called when every shard has ended.
+    pub(crate) fn close(&self) {
+        let mut master = self.lock();
+        master.closed = true;
+        if let Some(donor) = master.donor.take() {
+            donor.close();
+        }
+    }
+}
+
+impl Registrar for Arenas {
+    fn register(&self, arena: ArenaId, address: NonNull<u8>, length: usize) -> io::Result<()> {
+        assert!(usize::from(arena.slot) < ARENA_SLOTS);
+        let mut master = self.lock();
+        if master.closed {
+            return Err(crate::driver::shut_down());
+        }
+        if master.donor.is_none() {
+            master.donor = Some(self.system.donor()?);
+        }
+        let entry = ArenaEntry { id: arena, address: address.as_ptr().addr(), length };
+        let donor = master.donor.as_ref().expect("made above");
+        if donor.can_be_cloned() {
+            donor.register(&entry)?;
+        }
+        master.entries.push(entry);
+        Ok(())
+    }
+
+    fn retire(&self, retiring: Retiring) {
+        let arena = retiring.arena();
+        {
+            // The master slot is cleared first, so that no shard can attach the arena again after it detached.
+            let mut master = self.lock();
+            master.entries.retain(|entry| entry.id != arena);
+            if let Some(donor) = &master.donor
+                && donor.can_be_cloned()
+                && donor.clear(arena.slot).is_err()
+            {
+                // The pages stay pinned, so the retiring arena is dropped, which leaks it.
+                return;
+            }
+        }
+        let Some(this) = self.this.upgrade() else { return };
+        let detachment = Arc::new(Detachment { retiring: Some(retiring), _arenas: this });
+        for shard in self.shards.get().into_iter().flatten() {
+            let detachment = detachment.clone();
+            shard.send(Message::Run(Box::new(move |shard| {
+                shard.driver().borrow_mut().detach_arena(arena);
+                drop(detachment);
+            })));
+        }
+    }
+}
+
+/// Completes the retiring when the last shard has detached: each holds a count until it did, or has ended.
+struct Detachment {
+    retiring: Option<Retiring>,
+    _arenas: Arc<Arenas>,
+}
+
+impl Drop for Detachment {
+    fn drop(&mut self) {
+        if let Some(retiring) = self.retiring.take() {
+            retiring.complete();
+        }
+    }
+}
+
+/// What one shard's kernel has attached.
+pub(crate) struct ArenaTable {
+    /// By slot, the generation that is attached; 0 for none.
+    generations: [u32; ARENA_SLOTS],
+    arenas: Arc<Arenas>,
+}
+
+impl ArenaTable {
+    pub(crate) fn new(arenas: Arc<Arenas>) -> ArenaTable {
+        ArenaTable { generations: [0; ARENA_SLOTS], arenas }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, arena: ArenaId) -> bool {
+        self.generations[usize::from(arena.slot)] == arena.generation
+    }
+
+    /// Makes the kernel's table equal to the master table, under its lock so that both change together.
+    #[cold]
+    pub(crate) fn attach(&mut self, arena: ArenaId, kernel: &mut dyn Kernel) -> io::Result<()> {
+        let master = self.arenas.lock();
+        let known = master.entries.iter().any(|entry| entry.id == arena);
+        let Some(donor) = master.donor.as_ref().filter(|_| known) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the lease is from the pool of another runtime, or of one that has shut down, and \
+                 its memory is not registered here; use read_at or write_at, which take any buffer",
+            ));
+        };
+        if donor.can_be_cloned() {
+            kernel.attach_arenas(&**donor, &master.entries)?;
+            self.generations = [0; ARENA_SLOTS];
+            for entry in &master.entries {
+                self.generations[usize::from(entry.id.slot)] = entry.id.generation;
+            }
+        } else {
+            let entry: Vec<_> = master.entries.iter().filter(|e| e.id == arena).copied().collect();
+            kernel.attach_arenas(&**donor, &entry)?;
+            self.generations[usize::from(arena.slot)] = arena.generation;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn detach(&mut self, arena: ArenaId, kernel: &mut dyn Kernel) {
+        let generation = &mut self.generations[usize::from(arena.slot)];
+        if *generation == arena.generation {
+            *generation = 0;
+            // A slot that can't be cleared keeps pages pinned until the ring is closed; no lease names them.
+            if let Err(error) = kernel.detach_arena(arena.slot) {
+                tracing::warn!(%error, slot = arena.slot, "a registered buffer was not released");
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The pool of threads for closures that block.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use crate::builder::ThreadHooks;
+use crate::context::HandleScope;
+use crate::handle::Handle;
+use crate::task::{Id, JoinHandle, TaskRef, new_task};
+use crate::threads;
+
+/// A bounded set of threads, started when there is work and retired when there has been none for a while.
+pub(crate) struct BlockingPool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    arrived: Condvar,
+    retired: Condvar,
+    threads_max: usize,
+    keep_alive: Duration,
+    hooks: ThreadHooks,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+/// A closure that waits for a thread, as a task that is polled once.
+struct Job {
+    queued: TaskRef,
+    listed: TaskRef,
+    handle: Handle,
+}
+
+impl fmt::Debug for BlockingPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingPool").field("threads", &self.threads()).finish_non_exhaustive()
+    }
+}
+
+impl BlockingPool {
+    pub(crate) fn new(
+        threads_max: usize,
+        keep_alive: Duration,
+        hooks: ThreadHooks,
+    ) -> BlockingPool {
+        BlockingPool {
+            inner: Arc::new(Inner {
+                state: Mutex::default(),
+                arrived: Condvar::new(),
+                retired: Condvar::new(),
+                threads_max,
+                keep_alive,
+                hooks,
+            }),
+        }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.inner.lock().threads
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn<F, R>(&self, handle: &Handle, work: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let mut work = Some(work);
+        let future = poll_fn(move |_| Poll::Ready(work.take().expect("polled once")()));
+        let home = handle.shared().shards[0].clone();
+        let (queued, listed, joined) = new_task(future, Id::next(), home);
+        self.inner.enqueue(Job { queued, listed, handle: handle.clone() });
+        JoinHandle::new(joined)
+    }
+
+    /// Takes no more closures, and drops those that have not begun. Says whether the others ended before `deadline`.
+    pub(crate) fn shut_down(&self, deadline: Option<Instant>) -> bool {
+        let dropped = {
+            let mut state = self.inner.lock();
+            state.closed = true;
+            self.inner.arrived.notify_all();
+            std::mem::take(&mut state.queue)
+        };
+        dropped.into_iter().for_each(Job::cancel);
+        let mut state = self.inner.lock();
+        while state.threads > 0 {
+            state = match deadline {
+                None => self.inner.retired.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                        return false;
+                    };
+                    let retired = &self.inner.retired;
+                    retired.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        true
+    }
+}
+
+impl Job {
+    /// The closure is dropped, and its join handle sees it cancelled.
+    fn cancel(self) {
+        self.listed.shut_down();
+    }
+
+    fn run(self) {
+        // The closure runs inside the runtime: it may spawn, and ask for the handle. A paused clock waits for it.
+        let _scope = HandleScope::enter(&self.handle);
+        let clock = self.handle.clock().clone();
+        clock.hold();
+        self.queued.run();
+        clock.release();
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(self: &Arc<Inner>, job: Job) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            job.cancel();
+            return;
+        }
+        state.queue.push_back(job);
+        if state.idle >= state.queue.len() {
+            self.arrived.notify_one();
+            return;
+        }
+        if state.threads == self.threads_max {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let inner = self.clone();
+        let started =
+            threads::start(self.hooks.name("blocking"), self.hooks.stack_bytes, move || {
+                inner.hooks.on_start();
+                inner.work();
+                inner.hooks.on_stop();
+            });
+        if let Err(error) = started {
+            self.no_thread(&error);
+        }
+    }
+
+    /// With no thread at all the queue would wait for ever, so its closures end as cancelled.
+    fn no_thread(&self, error: &std::io::Error) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        tracing::error!(%error, "no thread could be started for blocking closures");
+        let dropped = std::mem::take(&mut state.queue);
+        drop(state);
+        dropped.into_iter().for_each(Job::cancel);
+    }
+
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                drop(state);
+                job.run();
+                state = self.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let waited = self.arrived.wait_timeout(state, self.keep_alive);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        self.retired.notify_all();
+    }
+}

@@ -1,0 +1,205 @@
+//! Cold calls: what a storage service asks of the kernel that io_uring has no opcode for.
+//!
+//! Each is a typed value that holds what goes in and what comes out. A kernel fills it in and completes it like an
+//! operation, so it is awaited, dropped and simulated like one.
+
+#![allow(unsafe_code)] // A call's memory is lent to the kernel by its address.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::fd::Fd;
+use crate::kernel::System;
+use crate::op::{Entry, Operation};
+
+/// One entry of a directory, as `getdents64` reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The name, without the directory.
+    pub name: CString,
+    /// The inode's number.
+    pub inode: u64,
+    /// `DT_*`; `DT_UNKNOWN` (0) where the file system doesn't say.
+    pub kind: u8,
+}
+
+/// A system call without an opcode: its arguments, and room for its answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Call {
+    /// `readlink(2)`.
+    ReadLink {
+        /// The link.
+        path: CString,
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// `realpath(3)`: the absolute path without links.
+    Canonicalize {
+        /// The path to resolve.
+        path: CString,
+        /// What it resolves to.
+        resolved: Vec<u8>,
+    },
+    /// One `getdents64(2)`: the next batch of a directory's entries; none at its end.
+    ReadDirectory {
+        /// The open directory.
+        directory: RawFd,
+        /// The batch.
+        entries: Vec<DirectoryEntry>,
+    },
+    /// `chmod(2)`, which follows links.
+    SetMode {
+        /// The file.
+        path: CString,
+        /// The permission bits.
+        mode: u32,
+    },
+    /// `fchmod(2)`.
+    SetModeOf {
+        /// The open file.
+        file: RawFd,
+        /// The permission bits.
+        mode: u32,
+    },
+    /// `fcntl(F_DUPFD_CLOEXEC)`.
+    Duplicate {
+        /// The open file.
+        file: RawFd,
+        /// Whose descriptor the copy is going to be.
+        system: Arc<dyn System>,
+        /// The copy. It is in here and not in the result, so that a dropped call closes it.
+        copy: Option<Fd>,
+    },
+    /// `ftruncate(2)`, for kernels before 6.9.
+    Truncate {
+        /// The open file.
+        file: RawFd,
+        /// The new length in bytes.
+        length: u64,
+    },
+    /// `lseek(2)`; the completion's result is 0 and the position is in `position`.
+    Seek {
+        /// The open file.
+        file: RawFd,
+        /// The offset in bytes, negative for backwards.
+        offset: i64,
+        /// `SEEK_*`.
+        whence: i32,
+        /// Where the file stands afterwards.
+        position: u64,
+    },
+    /// `stat(2)` as std has it, whose type nobody else can make; `lstat(2)` where links are not followed.
+    Metadata {
+        /// The file.
+        path: CString,
+        /// Whether a link at the path's end is followed.
+        follow: bool,
+        /// The answer.
+        metadata: Option<Box<std::fs::Metadata>>,
+    },
+    /// `fstat(2)` as std has it.
+    MetadataOf {
+        /// The open file.
+        file: RawFd,
+        /// The answer.
+        metadata: Option<Box<std::fs::Metadata>>,
+    },
+    /// Where an open file stands, and whether it appends: `lseek(2)` and `fcntl(F_GETFL)`. `ESPIPE` for what has no position.
+    Position {
+        /// The open file.
+        file: RawFd,
+        /// Where it stands, in bytes.
+        position: u64,
+        /// Whether it was opened with `O_APPEND`.
+        append: bool,
+    },
+    /// One `copy_file_range(2)`; the completion's result is the bytes copied, 0 at the source's end.
+    CopyRange {
+        /// The file to read. It is held here, since a dropped call runs on.
+        source: Fd,
+        /// The file to write.
+        target: Fd,
+        /// Where in both, in bytes.
+        offset: u64,
+        /// How much at the most, in bytes.
+        length: u32,
+    },
+    /// `futimens(2)`; `None` leaves a time as it is.
+    SetTimesOf {
+        /// The open file.
+        file: RawFd,
+        /// The time of the last access.
+        accessed: Option<SystemTime>,
+        /// The time of the last change.
+        modified: Option<SystemTime>,
+    },
+}
+
+/// Where a [`Call`] lives while the kernel has it. Only the kernel follows it.
+#[derive(Clone, Copy, Debug)]
+pub struct CallPointer(pub(crate) NonNull<Call>);
+
+// SAFETY: it is an address until a kernel follows it, which `Kernel::call` allows under S1 and S2 only; `Call` is `Send`.
+unsafe impl Send for CallPointer {}
+
+/// A call on its way: an [`Operation`] whose answer is the filled-in [`Call`] and the call's result.
+#[derive(Debug)]
+pub struct ColdCall {
+    // A raw pointer and not a `Box`: the kernel writes through it while the operation may move (S2), and a `Box`
+    // would claim to be the only way to that memory.
+    call: NonNull<Call>,
+    file: Option<Fd>,
+}
+
+// SAFETY: the pointer is the only one to memory that this value owns, but for the kernel's share (S1), and `Call` is `Send`.
+unsafe impl Send for ColdCall {}
+
+impl ColdCall {
+    /// A call that needs nothing kept open.
+    pub fn new(call: Call) -> ColdCall {
+        ColdCall { call: NonNull::from(Box::leak(Box::new(call))), file: None }
+    }
+
+    /// A call on `file`, which stays open until the call is done.
+    pub fn on(file: &Fd, call: impl FnOnce(RawFd) -> Call) -> ColdCall {
+        let mut cold = ColdCall::new(call(file.descriptor()));
+        cold.file = Some(file.clone());
+        cold
+    }
+}
+
+// SAFETY: the call lives on the heap at an address that outlasts any move of this value (S2), and is freed only by this
+// value's drop, which the driver runs after the final completion (S1).
+unsafe impl Operation for ColdCall {
+    type Output = io::Result<(u32, Call)>;
+
+    // A system call on another thread can't be taken back; the result of a dropped one is released when it is there.
+    const CANCELLABLE: bool = false;
+
+    fn entry(&mut self) -> Entry {
+        Entry::Call(CallPointer(self.call))
+    }
+
+    fn finish(self, outcome: io::Result<u32>) -> io::Result<(u32, Call)> {
+        let cold = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the pointer came from `Box::leak` in `new`, the kernel's share ended with the completion (S1), and the
+        // `ManuallyDrop` keeps the value's own drop from freeing it a second time.
+        let call = unsafe { Box::from_raw(cold.call.as_ptr()) };
+        // SAFETY: as above: the field is read once and the value is never dropped.
+        drop(unsafe { std::ptr::read(&cold.file) });
+        outcome.map(|result| (result, *call))
+    }
+}
+
+impl Drop for ColdCall {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from `Box::leak`; this value was never started, or its final completion was
+        // seen (S1), so nothing else reaches the memory.
+        drop(unsafe { Box::from_raw(self.call.as_ptr()) });
+    }
+}

@@ -1,0 +1,105 @@
+//! Which shard is running on this thread, and which runtime is entered.
+
+#![allow(unsafe_code)] // One pointer to the shard whose turn is on the stack.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::Arc;
+
+use crate::handle::Handle;
+use crate::kernel::System;
+use crate::shard::Shard;
+
+struct Current {
+    /// The shard whose turn is running, or null.
+    shard: Cell<*const Shard>,
+    /// The runtime that was entered last.
+    handle: RefCell<Option<Handle>>,
+}
+
+thread_local! {
+    static CURRENT: Current =
+        const { Current { shard: Cell::new(ptr::null()), handle: RefCell::new(None) } };
+}
+
+/// Calls `f` with the shard whose turn is running on this thread, if one is.
+#[inline]
+pub(crate) fn with_shard<R>(f: impl FnOnce(Option<&Shard>) -> R) -> R {
+    // During the thread's end there is no shard any more.
+    let shard = CURRENT.try_with(|current| current.shard.get()).unwrap_or(ptr::null());
+    // SAFETY: the pointer is null, or was set by a `ShardScope` that is still on this thread's stack and borrows
+    // the shard (S7); `f` can't keep the reference beyond its own call.
+    f(unsafe { shard.as_ref() })
+}
+
+/// Names `shard` as the running one until it is dropped.
+pub(crate) struct ShardScope<'a> {
+    before: *const Shard,
+    _shard: PhantomData<&'a Shard>,
+}
+
+impl<'a> ShardScope<'a> {
+    pub(crate) fn enter(shard: &'a Shard) -> ShardScope<'a> {
+        let before = CURRENT.with(|current| current.shard.replace(shard));
+        ShardScope { before, _shard: PhantomData }
+    }
+
+    /// Names no shard: for code that blocks this thread on something else.
+    pub(crate) fn leave() -> ShardScope<'static> {
+        let before = CURRENT.with(|current| current.shard.replace(ptr::null()));
+        ShardScope { before, _shard: PhantomData }
+    }
+}
+
+impl Drop for ShardScope<'_> {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.shard.set(self.before));
+    }
+}
+
+/// Names a runtime as the entered one until it is dropped.
+pub(crate) struct HandleScope {
+    before: Option<Handle>,
+    // Leaving on another thread would leave the wrong runtime.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl HandleScope {
+    pub(crate) fn enter(handle: &Handle) -> HandleScope {
+        let before = CURRENT.with(|current| current.handle.replace(Some(handle.clone())));
+        HandleScope { before, _not_send: PhantomData }
+    }
+}
+
+impl Drop for HandleScope {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // The handle's drop may run a runtime's end, so it runs after the cell is free again.
+        let ours = CURRENT.try_with(|current| current.handle.replace(before));
+        drop(ours);
+    }
+}
+
+/// The entered runtime, if there is one.
+pub(crate) fn handle() -> Option<Handle> {
+    CURRENT.try_with(|current| current.handle.borrow().clone()).ok().flatten()
+}
+
+/// The entered runtime.
+#[track_caller]
+pub(crate) fn handle_or_panic() -> Handle {
+    match handle() {
+        Some(handle) => handle,
+        None => panic!("{NO_RUNTIME}"),
+    }
+}
+
+pub(crate) const NO_RUNTIME: &str = "there is no runtime here: this must be called from within a \
+     Ringhold runtime (`#[runtime::main]`, `Runtime::block_on`, a spawned task, or under `Handle::enter`)";
+
+/// The system of the entered runtime.
+#[track_caller]
+pub(crate) fn system() -> Arc<dyn System> {
+    handle_or_panic().system().clone()
+}

@@ -1,0 +1,496 @@
+//! A shard's driver: the kernel, the slots of what is in flight, and the counts of both.
+//!
+//! The driver never runs foreign code. Wakers and orphaned resources that are due come out of [`Driver::reap`] in a
+//! [`Harvest`], and are woken and dropped by the shard after its borrow of the driver ended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::Waker;
+
+use ringhold_buffers::ArenaId;
+use slab::Slab;
+
+use crate::arenas::ArenaTable;
+use crate::fd::Fd;
+use crate::files::FileTable;
+use crate::kernel::{Cqe, Kernel, Wait};
+use crate::op::{Entry, Operation, Orphan};
+use crate::registry::Remote;
+use crate::sqe::Sqe;
+
+/// Names one operation for as long as anybody may ask for it: the slot's index and the generation of its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+/// The completions of cancel requests carry this; nobody waits for them.
+const CANCEL: u64 = u64::MAX;
+
+impl Key {
+    fn user_data(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    fn from_user_data(user_data: u64) -> Key {
+        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
+    }
+}
+
+/// One operation in flight.
+struct Slot {
+    generation: u32,
+    /// The kernel has it; before that it waits in the backlog.
+    pushed: bool,
+    unbounded: bool,
+    state: SlotState,
+}
+
+enum SlotState {
+    /// Its future waits, and holds the resources.
+    Waiting(Waker),
+    /// The final completion came; the future hasn't looked yet.
+    Done(Cqe),
+    /// The future is gone; the resources stay here until the final completion.
+    Orphaned(Box<dyn Orphan>),
+}
+
+/// What the driver needs to know of an operation to start it.
+pub(crate) struct Request<'a> {
+    pub(crate) entry: Entry,
+    pub(crate) file: Option<&'a Fd>,
+    pub(crate) arena: Option<ArenaId>,
+    pub(crate) unbounded: bool,
+}
+
+impl<'a> Request<'a> {
+    #[inline]
+    pub(crate) fn of<T: Operation>(operation: &'a mut T) -> Request<'a> {
+        Request {
+            entry: operation.entry(),
+            file: operation.file(),
+            arena: operation.arena(),
+            unbounded: T::UNBOUNDED,
+        }
+    }
+}
+
+/// What a poll finds in the slot.
+pub(crate) enum Taken {
+    Done(Cqe),
+    Pending,
+    /// Still waiting, and with another waker than the one at hand.
+    NewWaker,
+}
+
+/// An operation whose future is gone, and its final completion.
+pub(crate) type Due = (Box<dyn Orphan>, Cqe);
+
+/// What became due in a reap: to be woken and dropped when the driver is no longer borrowed.
+#[derive(Default)]
+pub(crate) struct Harvest {
+    pub(crate) wakers: Vec<Waker>,
+    pub(crate) orphans: Vec<Due>,
+}
+
+/// Counts since the shard started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverCounts {
+    /// Operations that the kernel was given.
+    pub submitted: u64,
+    /// Operations whose final completion came.
+    pub completed: u64,
+    /// Completions that arrived for operations whose future was gone.
+    pub reclaimed: u64,
+    /// Times the kernel was entered.
+    pub enters: u64,
+    /// Operations that had to wait for room.
+    pub delayed: u64,
+    /// Completions that named no operation. Anything but 0 is a bug.
+    pub strays: u64,
+}
+
+pub(crate) struct Driver {
+    kernel: Box<dyn Kernel>,
+    slots: Slab<Slot>,
+    generation: u32,
+    /// Operations that found no room; they have slots, and the kernel knows nothing of them.
+    backlog: VecDeque<(Key, Entry)>,
+    /// Cancels that found no room. They go first: what they end makes room.
+    cancels: VecDeque<Key>,
+    in_kernel: usize,
+    limit: usize,
+    unbounded: usize,
+    open: bool,
+    files: FileTable,
+    arenas: ArenaTable,
+    batch: Vec<Cqe>,
+    counts: DriverCounts,
+}
+
+impl Driver {
+    pub(crate) fn new(kernel: Box<dyn Kernel>, arenas: ArenaTable, remote: Arc<Remote>) -> Driver {
+        let capacity = kernel.capacity();
+        Driver {
+            slots: Slab::with_capacity(64),
+            generation: 0,
+            backlog: VecDeque::new(),
+            cancels: VecDeque::new(),
+            in_kernel: 0,
+            limit: capacity.operations as usize,
+            unbounded: 0,
+            open: true,
+            files: FileTable::new(capacity.files, remote),
+            arenas,
+            batch: Vec::with_capacity(256),
+            counts: DriverCounts::default(),
+            kernel,
+        }
+    }
+
+    /// Whether new operations are taken. After the drain they no longer are.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.open = false;
+    }
+
+    pub(crate) fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+
+    pub(crate) fn kernel_mut(&mut self) -> &mut dyn Kernel {
+        &mut *self.kernel
+    }
+
+    pub(crate) fn counts(&self) -> DriverCounts {
+        self.counts
+    }
+
+    /// Operations that the kernel has or that wait for room.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_kernel + self.backlog.len()
+    }
+
+    /// Operations that a device will complete by itself.
+    pub(crate) fn in_flight_bounded(&self) -> usize {
+        self.in_flight() - self.unbounded.min(self.in_flight())
+    }
+
+    /// Starts an operation: its slot waits with `waker`, its entry is in the kernel's queue or waits for room.
+    ///
+    /// An error means that nothing was started.
+    #[inline]
+    pub(crate) fn start(&mut self, mut request: Request<'_>, waker: Waker) -> io::Result<Key> {
+        self.prepare(&mut request)?;
+        Ok(self.admit(request.entry, request.unbounded, SlotState::Waiting(waker)))
+    }
+
+    /// Starts an operation that nobody waits for. It names no arena and no registered file.
+    pub(crate) fn start_orphan(&mut self, entry: Entry, orphan: Box<dyn Orphan>) {
+        self.admit(entry, false, SlotState::Orphaned(orphan));
+    }
+
+    /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
+    #[inline]
+    fn prepare(&mut self, request: &mut Request<'_>) -> io::Result<()> {
+        if !self.open {
+            return Err(shut_down());
+        }
+        if let Some(arena) = request.arena
+            && !self.arenas.has(arena)
+        {
+            self.arenas.attach(arena, &mut *self.kernel)?;
+        }
+        if let (Some(file), Entry::Sqe(sqe)) = (request.file, &mut request.entry) {
+            self.files.place(file, sqe, &mut *self.kernel);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn admit(&mut self, entry: Entry, unbounded: bool, state: SlotState) -> Key {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let vacant = self.slots.vacant_entry();
+        let index =
+            u32::try_from(vacant.key()).expect("more than four billion operations in flight");
+        // The topmost indices are kept for user data of our own, such as CANCEL.
+        assert!(index < u32::MAX - 16, "too many operations in flight");
+        let key = Key { index, generation };
+        let pushed = self.backlog.is_empty()
+            && self.in_kernel < self.limit
+            && push(&mut *self.kernel, key, &entry);
+        vacant.insert(Slot { generation, pushed, unbounded, state });
+        self.unbounded += usize::from(unbounded);
+        if pushed {
+            self.in_kernel += 1;
+            self.counts.submitted += 1;
+        } else {
+            self.counts.delayed += 1;
+            self.backlog.push_back((key, entry));
+        }
+        key
+    }
+
+    fn slot(&mut self, key: Key) -> &mut Slot {
+        match self.slots.get_mut(key.index as usize) {
+            Some(slot) if slot.generation == key.generation => slot,
+            _ => panic!("no operation {key:?} is in flight on this shard"),
+        }
+    }
+
+    /// Takes the completion, and frees the slot, if it is there.
+    #[inline]
+    pub(crate) fn take(&mut self, key: Key, waker: &Waker) -> Taken {
+        match &self.slot(key).state {
+            SlotState::Done(cqe) => {
+                let cqe = *cqe;
+                self.slots.remove(key.index as usize);
+                Taken::Done(cqe)
+            }
+            SlotState::Waiting(known) if known.will_wake(waker) => Taken::Pending,
+            SlotState::Waiting(_) => Taken::NewWaker,
+            SlotState::Orphaned(_) => panic!("operation {key:?} was polled after it was dropped"),
+        }
+    }
+
+    /// As [`Driver::take`], for who may come after somebody else has taken it.
+    pub(crate) fn try_take(&mut self, key: Key, waker: &Waker) -> Option<Taken> {
+        self.contains(key).then(|| self.take(key, waker))
+    }
+
+    /// Changes who is woken, or, if the completion is there already, gives the new waker back as if it had been replaced.
+    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Waker {
+        match &mut self.slot(key).state {
+            SlotState::Waiting(known) => std::mem::replace(known, waker),
+            SlotState::Done(_) => waker,
+            SlotState::Orphaned(_) => panic!("operation {key:?} was polled after it was dropped"),
+        }
+    }
+
+    /// The future is gone. What comes back is due now and was never, or is no longer, the kernel's.
+    pub(crate) fn abandon(
+        &mut self,
+        key: Key,
+        orphan: Box<dyn Orphan>,
+        cancellable: bool,
+    ) -> (Option<Due>, Option<Waker>) {
+        let slot = self.slot(key);
+        if let SlotState::Done(cqe) = &slot.state {
+            let cqe = *cqe;
+            self.slots.remove(key.index as usize);
+            return (Some((orphan, cqe)), None);
+        }
+        if !slot.pushed && cancellable {
+            // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
+            let slot = self.slots.remove(key.index as usize);
+            self.unbounded -= usize::from(slot.unbounded);
+            let cqe = Cqe { user_data: key.user_data(), result: -libc::ECANCELED, flags: 0 };
+            return (Some((orphan, cqe)), waker_of(slot.state));
+        }
+        let state = std::mem::replace(&mut slot.state, SlotState::Orphaned(orphan));
+        if cancellable {
+            self.cancels.push_back(key);
+            self.flush_queues();
+        }
+        (None, waker_of(state))
+    }
+
+    /// Moves what waits for room into the kernel's queue, as far as there is room.
+    fn flush_queues(&mut self) {
+        while let Some(&target) = self.cancels.front() {
+            if !self.contains(target) {
+                self.cancels.pop_front();
+                continue;
+            }
+            let cancel = io_uring::opcode::AsyncCancel::new(target.user_data()).build();
+            if !push_with(&mut *self.kernel, CANCEL, &Sqe::from(cancel)) {
+                return;
+            }
+            // Cancels count as in the kernel but not against the limit: what they end makes room.
+            self.in_kernel += 1;
+            self.cancels.pop_front();
+        }
+        while self.in_kernel < self.limit
+            && let Some((key, entry)) = self.backlog.front()
+        {
+            let (key, entry) = (*key, *entry);
+            if self.contains(key) {
+                if !push(&mut *self.kernel, key, &entry) {
+                    return;
+                }
+                self.slot(key).pushed = true;
+                self.in_kernel += 1;
+                self.counts.submitted += 1;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn contains(&self, key: Key) -> bool {
+        self.slots.get(key.index as usize).is_some_and(|slot| slot.generation == key.generation)
+    }
+
+    /// Whether an enter that doesn't wait would do anything.
+    pub(crate) fn needs_enter(&self) -> bool {
+        self.kernel.needs_enter() || !self.cancels.is_empty() || !self.backlog.is_empty()
+    }
+
+    /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
+    ///
+    /// With completions already there, or operations that still wait for the queue, it doesn't wait.
+    pub(crate) fn enter(&mut self, wait: Wait) {
+        loop {
+            self.flush_queues();
+            let full = !self.cancels.is_empty()
+                || (!self.backlog.is_empty() && self.in_kernel < self.limit);
+            let wait = if full { Wait::No } else { wait };
+            self.counts.enters += 1;
+            match self.kernel.enter(wait) {
+                Ok(()) if full => continue,
+                Ok(()) => return,
+                // A signal: the turn goes round again and decides anew how long to wait.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => return,
+                // The kernel is out of memory for requests, or wants its completions taken first. What it did
+                // not take stays queued, and is handed over again after the reap that follows.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                    std::thread::yield_now();
+                    return;
+                }
+                Err(error) => panic!("io_uring_enter failed, and completions may be lost: {error}"),
+            }
+        }
+    }
+
+    /// Takes the completions that arrived. What is due goes into `harvest`.
+    pub(crate) fn reap(&mut self, harvest: &mut Harvest) {
+        loop {
+            let mut batch = std::mem::take(&mut self.batch);
+            self.kernel.reap(&mut batch);
+            let full = batch.len() == batch.capacity();
+            for cqe in batch.drain(..) {
+                self.complete(cqe, harvest);
+            }
+            self.batch = batch;
+            if !full {
+                break;
+            }
+        }
+        if !self.backlog.is_empty() || !self.cancels.is_empty() {
+            self.flush_queues();
+        }
+    }
+
+    #[inline]
+    fn complete(&mut self, cqe: Cqe, harvest: &mut Harvest) {
+        self.in_kernel -= 1;
+        if cqe.user_data == CANCEL {
+            return;
+        }
+        let key = Key::from_user_data(cqe.user_data);
+        let Some(slot) = self.slots.get_mut(key.index as usize) else {
+            self.counts.strays += 1;
+            return;
+        };
+        if slot.generation != key.generation {
+            self.counts.strays += 1;
+            return;
+        }
+        self.counts.completed += 1;
+        self.unbounded -= usize::from(slot.unbounded);
+        match std::mem::replace(&mut slot.state, SlotState::Done(cqe)) {
+            SlotState::Waiting(waker) => harvest.wakers.push(waker),
+            SlotState::Orphaned(orphan) => {
+                self.counts.reclaimed += 1;
+                self.slots.remove(key.index as usize);
+                harvest.orphans.push((orphan, cqe));
+            }
+            SlotState::Done(_) => panic!("operation {key:?} completed twice"),
+        }
+    }
+
+    /// Asks the kernel to cancel everything. Operations that wait for room end without having been started.
+    pub(crate) fn cancel_all(&mut self, harvest: &mut Harvest) {
+        for (key, _) in std::mem::take(&mut self.backlog) {
+            if self.contains(key) {
+                self.in_kernel += 1;
+                let result = -libc::ECANCELED;
+                self.complete(Cqe { user_data: key.user_data(), result, flags: 0 }, harvest);
+            }
+        }
+        let pushed: Vec<Key> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.state, SlotState::Done(_)))
+            .map(|(index, slot)| Key { index: index as u32, generation: slot.generation })
+            .collect();
+        self.cancels.extend(pushed);
+    }
+
+    /// What has completed and was not taken, for futures that outlive the shard.
+    pub(crate) fn leftovers(&mut self) -> Vec<(Key, Cqe)> {
+        let done = self.slots.iter().filter_map(|(index, slot)| match slot.state {
+            SlotState::Done(cqe) => {
+                Some((Key { index: index as u32, generation: slot.generation }, cqe))
+            }
+            _ => None,
+        });
+        done.collect()
+    }
+
+    /// The shard's file table no longer holds this file.
+    pub(crate) fn detach_file(&mut self, descriptor: i32, serial: u64) {
+        self.files.detach(descriptor, serial, &mut *self.kernel);
+    }
+
+    /// The shard's buffer table no longer holds this arena.
+    pub(crate) fn detach_arena(&mut self, arena: ArenaId) {
+        self.arenas.detach(arena, &mut *self.kernel);
+    }
+}
+
+fn waker_of(state: SlotState) -> Option<Waker> {
+    match state {
+        SlotState::Waiting(waker) => Some(waker),
+        SlotState::Done(_) | SlotState::Orphaned(_) => None,
+    }
+}
+
+pub(crate) fn shut_down() -> io::Error {
+    io::Error::other("the runtime has shut down, and its shards take no operations")
+}
+
+mod submit {
+    //! The two calls into the kernel that lend it memory.
+    #![allow(unsafe_code)]
+
+    use super::{Entry, Kernel, Key, Sqe};
+
+    /// Hands an entry over; `false` leaves it with the caller.
+    #[inline]
+    pub(super) fn push(kernel: &mut dyn Kernel, key: Key, entry: &Entry) -> bool {
+        match entry {
+            Entry::Sqe(sqe) => push_with(kernel, key.user_data(), sqe),
+            Entry::Call(call) => {
+                // SAFETY: the call belongs to an `Operation`, whose contract keeps it in place (S2); the slot for `key`
+                // keeps the operation, or its future does, until the completion was reaped (S1).
+                unsafe { kernel.call(key.user_data(), call.0) };
+                true
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_with(kernel: &mut dyn Kernel, user_data: u64, sqe: &Sqe) -> bool {
+        let sqe = Sqe { user_data, ..*sqe };
+        // SAFETY: what the entry points to belongs to an `Operation`, which keeps its address (S2) and is held by
+        // its future or by its slot until the final completion was reaped (S1, S3); a cancel points to nothing.
+        unsafe { kernel.push(&sqe) }.is_ok()
+    }
+}
+use submit::{push, push_with};

@@ -1,0 +1,155 @@
+//! A shared descriptor, closed through the kernel that made it.
+
+use std::fmt;
+use std::mem;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context;
+use crate::driver::Driver;
+use crate::inbox::Message;
+use crate::kernel::System;
+use crate::op::Op;
+use crate::ops::Close;
+use crate::registry::Remote;
+
+/// From how many operations on a shard on a file is worth a slot of that shard's table of registered files.
+///
+/// A slot costs two system calls (into the table and out of it) and saves 15 to 25 ns an operation, so a file that is
+/// read once and closed is better off without (docs/decisions/0003-registered-files-from-the-eighth-use.md).
+const USES_BEFORE_ATTACHING: u32 = 8;
+
+/// An open file, counted: every operation in flight on it holds one, so that its number can't be taken by another file
+/// before the kernel has seen the last operation.
+///
+/// The last one closes it: on a shard by an operation of the ring, elsewhere through the system that made it.
+#[derive(Clone)]
+pub struct Fd {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    descriptor: RawFd,
+    /// Tells files apart that have had the same number.
+    serial: u64,
+    uses: AtomicU32,
+    system: Arc<dyn System>,
+    /// The shards whose file table holds this file. Locked when a shard attaches it, and at the end.
+    attached: Mutex<Vec<Arc<Remote>>>,
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+impl fmt::Debug for Fd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fd").field(&self.shared.descriptor).finish()
+    }
+}
+
+impl Fd {
+    /// Takes over `descriptor`, which `system` made and nothing else closes.
+    pub fn new(descriptor: RawFd, system: Arc<dyn System>) -> Fd {
+        Fd {
+            shared: Arc::new(Shared {
+                descriptor,
+                serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+                uses: AtomicU32::new(0),
+                system,
+                attached: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// A descriptor that an operation of the current shard's kernel has just brought.
+    ///
+    /// # Panics
+    ///
+    /// Where no runtime is entered.
+    pub fn brought(descriptor: u32) -> Fd {
+        Fd::new(descriptor as RawFd, context::system())
+    }
+
+    /// The number. It stays this file's own as long as this value lives.
+    pub fn descriptor(&self) -> RawFd {
+        self.shared.descriptor
+    }
+
+    /// Which file this is, among all that ever had this number.
+    pub(crate) fn serial(&self) -> u64 {
+        self.shared.serial
+    }
+
+    /// Whether this use is one of so many that a slot in the file table pays.
+    pub(crate) fn is_worth_attaching(&self) -> bool {
+        let uses = &self.shared.uses;
+        uses.load(Ordering::Relaxed) >= USES_BEFORE_ATTACHING
+            || uses.fetch_add(1, Ordering::Relaxed) + 1 >= USES_BEFORE_ATTACHING
+    }
+
+    /// Remembers that `shard`'s table holds the file, to be told when the file is closed.
+    pub(crate) fn note_attached(&self, shard: &Arc<Remote>) {
+        let mut attached = self.shared.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if !attached.iter().any(|known| known.id() == shard.id()) {
+            attached.push(shard.clone());
+        }
+    }
+
+    /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on it.
+    ///
+    /// # Errors
+    ///
+    /// Gives `self` back where another handle or an operation in flight holds the file.
+    pub fn into_descriptor(self) -> Result<RawFd, Fd> {
+        match Arc::try_unwrap(self.shared) {
+            Ok(mut shared) => {
+                shared.detach_everywhere();
+                let descriptor = shared.descriptor;
+                shared.descriptor = -1;
+                Ok(descriptor)
+            }
+            Err(shared) => Err(Fd { shared }),
+        }
+    }
+
+    /// Whether an operation or another handle holds the file as well.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+}
+
+impl Shared {
+    /// The file tables hold the file open, so each shard that has it there clears its slot.
+    fn detach_everywhere(&mut self) {
+        let (descriptor, serial) = (self.descriptor, self.serial);
+        let attached = self.attached.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for shard in mem::take(attached) {
+            let detach = move |driver: &mut Driver| driver.detach_file(descriptor, serial);
+            let here = context::with_shard(|current| match current {
+                Some(current) if current.id() == shard.id() => {
+                    detach(&mut current.driver().borrow_mut());
+                    true
+                }
+                _ => false,
+            });
+            if !here {
+                shard.send(Message::Run(Box::new(move |shard| {
+                    detach(&mut shard.driver().borrow_mut());
+                })));
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.descriptor < 0 {
+            return;
+        }
+        self.detach_everywhere();
+        let closing = Op::new(Close { descriptor: self.descriptor });
+        if closing.detach().is_err() {
+            self.system.close(self.descriptor);
+        }
+    }
+}

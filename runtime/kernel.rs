@@ -1,0 +1,220 @@
+//! The seam: everything the runtime asks of an operating system.
+//!
+//! Above this trait nothing knows whether it runs on Linux or on a simulation. Operations go in as 64-byte
+//! [`Sqe`]s and come back as [`Cqe`]s; what io_uring has no opcode for goes in as a [`Call`] and comes back the
+//! same way; time, wake-ups, descriptors and tables are asked for here as well.
+
+#![allow(unsafe_code)] // Declares an unsafe trait; there is no unsafe block in here.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringhold_buffers::ArenaId;
+
+use crate::call::Call;
+use crate::sqe::Sqe;
+use crate::start_error::StartError;
+
+/// One completion: the answer to exactly one [`Sqe`] or [`Call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cqe {
+    /// What the submission carried, unchanged.
+    pub user_data: u64,
+    /// The result, or a negated errno.
+    pub result: i32,
+    /// `IORING_CQE_F_*`.
+    pub flags: u32,
+}
+
+impl Cqe {
+    /// The result as Rust has it: a count, or the operating system's error.
+    pub fn outcome(self) -> io::Result<u32> {
+        if self.result < 0 {
+            Err(io::Error::from_raw_os_error(-self.result))
+        } else {
+            Ok(self.result as u32)
+        }
+    }
+}
+
+/// The submission queue has no room until the next [`Kernel::enter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// How long an [`Kernel::enter`] may wait for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Hand over what is queued and return at once.
+    No,
+    /// Wait until something completes, somebody unparks, or the time is over.
+    For {
+        /// `None` waits as long as it takes.
+        timeout: Option<Duration>,
+        /// Nothing of the application is in flight, so the wait must not be accounted as waiting for I/O.
+        idle: bool,
+    },
+}
+
+/// How much fits into a kernel's queues, in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Submissions that can be queued between two enters.
+    pub submissions: u32,
+    /// Operations that may be in the kernel at once without overflowing the completion queue.
+    pub operations: u32,
+    /// Slots of the table of registered files; 0 where there is none.
+    pub files: u32,
+}
+
+/// Wakes a shard that waits in [`Kernel::enter`], from any thread.
+pub trait Unpark: Send + Sync {
+    /// Makes the current wait, or the next one, return. Calls that come before it returns count as one.
+    fn unpark(&self);
+}
+
+/// One entry of the master table, as a kernel attaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaEntry {
+    /// Which slot, and what stands there.
+    pub id: ArenaId,
+    /// Where the arena begins.
+    pub address: usize,
+    /// How long it is, in bytes.
+    pub length: usize,
+}
+
+/// The master table of registered buffers: one a runtime, never used for I/O.
+pub trait Donor: Send + Sync {
+    /// Pins an arena under its slot.
+    fn register(&self, arena: &ArenaEntry) -> io::Result<()>;
+    /// Clears a slot; operations in flight end in the pages that they began with.
+    fn clear(&self, slot: u16) -> io::Result<()>;
+    /// The ring that holds the table, for [`Kernel::attach_arenas`].
+    fn descriptor(&self) -> RawFd;
+    /// Whether other rings can clone the table. Where they can't, each registers every arena itself.
+    fn can_be_cloned(&self) -> bool;
+    /// Unpins everything at once, so that locked memory is given back now and not when the ring is reaped.
+    fn close(&self);
+}
+
+/// How a kernel is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Entries of the submission queue; a power of two.
+    pub submissions: u32,
+    /// Entries of the completion queue; a power of two, at least twice the submissions.
+    pub completions: u32,
+    /// Slots of the table of registered files.
+    pub files: u32,
+}
+
+impl Default for KernelConfig {
+    fn default() -> KernelConfig {
+        KernelConfig { submissions: 256, completions: 512, files: 4096 }
+    }
+}
+
+/// Where kernels come from: Linux, or a simulated machine.
+pub trait System: Send + Sync + 'static {
+    /// Makes a kernel for the calling thread, the only one that may use it.
+    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError>;
+    /// Makes the master table of a runtime's pool.
+    fn donor(&self) -> io::Result<Box<dyn Donor>>;
+    /// Closes a descriptor where no shard is at hand.
+    fn close(&self, descriptor: RawFd);
+    /// The time, for threads that are no shard.
+    fn now(&self) -> Instant;
+    /// What this process's user may lock, in bytes; `None` without a limit.
+    fn locked_memory_limit(&self) -> Option<u64>;
+}
+
+/// Everything a shard asks of its operating system.
+///
+/// # Safety
+///
+/// An implementation delivers, for each entry that [`push`](Kernel::push) or [`call`](Kernel::call) took, exactly one
+/// final completion with that entry's `user_data`, and touches the memory that the entry points to only
+/// between the push and that completion. It may be dropped early only if it leaks what is still in flight.
+pub unsafe trait Kernel {
+    /// Queues one operation. Nothing happens before the next [`enter`](Kernel::enter).
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] leaves the entry with the caller: the kernel knows nothing of it.
+    ///
+    /// # Safety
+    ///
+    /// What the entry points to must stay valid, at its address and untouched, until the entry's final completion
+    /// was reaped (invariants S1 and S2).
+    unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull>;
+
+    /// Starts a cold call, which completes like an operation.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Kernel::push): the call belongs to the kernel until its completion was reaped.
+    unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>);
+
+    /// Whether an [`enter`](Kernel::enter) that doesn't wait would do anything.
+    fn needs_enter(&self) -> bool;
+
+    /// Hands over what is queued, lets completions arrive, and waits as asked.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`, `EAGAIN` and `EBUSY` lose nothing: whatever the kernel did not take stays queued.
+    fn enter(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Appends the completions that arrived to `batch`, at most as many as it has spare capacity for.
+    fn reap(&mut self, batch: &mut Vec<Cqe>);
+
+    /// The sizes of the queues.
+    fn capacity(&self) -> Capacity;
+
+    /// The time.
+    fn now(&self) -> Instant;
+
+    /// What other threads wake this kernel's shard with.
+    fn unparker(&self) -> Arc<dyn Unpark>;
+
+    /// Puts a descriptor under a slot of the file table, or clears the slot with `None`.
+    fn set_file(&mut self, slot: u32, descriptor: Option<RawFd>) -> io::Result<()>;
+
+    /// Makes this kernel's buffer table equal to the master table, whose entries are `arenas`.
+    fn attach_arenas(&mut self, donor: &dyn Donor, arenas: &[ArenaEntry]) -> io::Result<()>;
+
+    /// Clears one slot of this kernel's buffer table.
+    fn detach_arena(&mut self, slot: u16) -> io::Result<()>;
+
+    /// Unregisters buffers and files. Called once, when nothing is in flight any more.
+    fn unregister(&mut self);
+}
+
+impl fmt::Debug for dyn Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for dyn Donor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Donor").field("descriptor", &self.descriptor()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for dyn Unpark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unpark")
+    }
+}
+
+impl fmt::Debug for dyn System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("System")
+    }
+}

@@ -1,0 +1,74 @@
+//! The kernel seam, the driver, the executor and the clock of the Ringhold runtime.
+//!
+//! Applications use the face, package `ringhold`; what this crate opens to the layers above it is not an interface of
+//! its own.
+
+mod arenas;
+mod away;
+mod blocking;
+mod builder;
+mod call;
+mod context;
+mod driver;
+mod failed;
+mod fd;
+mod files;
+mod handle;
+mod inbox;
+mod kernel;
+mod op;
+#[doc(hidden)]
+pub mod ops;
+mod park;
+mod pool;
+mod registry;
+mod runtime;
+mod shard;
+mod sqe;
+mod start_error;
+pub mod task;
+mod threads;
+pub mod time;
+mod uring;
+
+pub use builder::Builder;
+pub use driver::DriverCounts;
+pub use failed::{Failed, IntoBufResult};
+pub use handle::{EnterGuard, Handle, RuntimeFlavor, RuntimeMetrics, TryCurrentError};
+pub use pool::{lease, occupancy, pool, try_lease};
+pub use registry::ShardId;
+pub use runtime::Runtime;
+pub use start_error::{KERNEL_FLOOR, StartError};
+
+#[doc(hidden)]
+pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
+#[doc(hidden)]
+pub use fd::Fd;
+#[doc(hidden)]
+pub use kernel::{
+    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+};
+#[doc(hidden)]
+pub use op::{Entry, Op, Operation};
+#[doc(hidden)]
+pub use shard::Shard;
+#[doc(hidden)]
+pub use sqe::{FIXED_FILE, Sqe};
+
+/// The system of the entered runtime, for the layers above.
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[doc(hidden)]
+#[track_caller]
+pub fn system() -> std::sync::Arc<dyn System> {
+    context::system()
+}
+
+/// Takes one step of the running task's budget, for futures that may be ready at once.
+#[doc(hidden)]
+#[inline]
+pub fn poll_budget(cx: &std::task::Context<'_>) -> std::task::Poll<()> {
+    task::budget::poll_step(cx)
+}

@@ -1,0 +1,276 @@
+//! Operations, and the only future there is for them.
+//!
+//! ```text
+//!          first poll                       final CQE                  next poll
+//!   Idle ─────1────► Started (slot waiting) ────2────► (slot done) ────3────► Finished
+//!    │                  │ dropped: 4                       │ dropped: 5
+//!    ▼                  ▼                                  ▼
+//!  dropped        slot orphaned: keeps the resources   finished and dropped at once
+//!                 until 2, then finished and dropped
+//! ```
+//!
+//! A poll or a drop away from the shard that started the operation goes through [`crate::away`].
+
+#![allow(unsafe_code)] // Declares an unsafe trait; there is no unsafe block in here.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ringhold_buffers::ArenaId;
+
+use crate::away::{self, Away};
+use crate::call::CallPointer;
+use crate::context;
+use crate::driver::{Key, Request, Taken};
+use crate::fd::Fd;
+use crate::registry::ShardId;
+use crate::sqe::Sqe;
+
+/// What goes to the kernel: an opcode, or a cold call.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry {
+    /// An entry for the submission queue.
+    Sqe(Sqe),
+    /// A system call that has no opcode.
+    Call(CallPointer),
+}
+
+impl From<io_uring::squeue::Entry> for Entry {
+    fn from(entry: io_uring::squeue::Entry) -> Entry {
+        Entry::Sqe(entry.into())
+    }
+}
+
+/// How to write one submission and how to read its completion: all there is to say of an opcode.
+///
+/// The implementing value holds everything that the submission points to: buffers, paths, the file. An operation that was
+/// dropped in flight is finished all the same when its completion comes, and the output is dropped: an output
+/// that owns what the kernel brought (an [`Fd`], a lease) thereby releases it, and nothing is leaked.
+///
+/// # Safety
+///
+/// Every pointer in [`entry`](Operation::entry) points to memory that the value owns (or that is `'static`), that
+/// keeps its address while the value moves, and that neither the value's methods nor anything else touches or
+/// frees until `finish` is called or the value is dropped (invariants S1 and S2).
+pub unsafe trait Operation: Send + Sized + 'static {
+    /// What the operation's future gives.
+    type Output;
+
+    /// Whether a dropped operation is cancelled. An operation that must run to its end (close) says no.
+    const CANCELLABLE: bool = true;
+
+    /// Whether it may wait for something other than a device: a peer, a pipe. A paused clock runs on past such ones.
+    const UNBOUNDED: bool = false;
+
+    /// Refuses arguments that must not reach the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The error is given to [`finish`](Operation::finish) as the outcome; the kernel sees nothing.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The file that the entry's `fd` names, so that a shard can put its registered slot there instead.
+    fn file(&self) -> Option<&Fd> {
+        None
+    }
+
+    /// The arena that the entry's `buffer_index` names, so that the shard has it attached.
+    fn arena(&self) -> Option<ArenaId> {
+        None
+    }
+
+    /// The submission. Called once, right before the operation is started.
+    fn entry(&mut self) -> Entry;
+
+    /// Reads the completion and gives the resources back.
+    fn finish(self, outcome: io::Result<u32>) -> Self::Output;
+}
+
+/// What a slot keeps for a dropped operation until its completion comes.
+pub(crate) trait Orphan: Send {
+    /// Finishes the operation, and drops what it brought.
+    fn release(self: Box<Self>, outcome: io::Result<u32>);
+}
+
+impl<T: Operation> Orphan for T {
+    fn release(self: Box<Self>, outcome: io::Result<u32>) {
+        drop((*self).finish(outcome));
+    }
+}
+
+enum State {
+    Idle,
+    Started { shard: ShardId, key: Key },
+    Away(Arc<Away>),
+    Finished,
+}
+
+/// An operation as a future.
+///
+/// Nothing happens before the first poll. `Op` is `Send`; the fast path is the shard that polled it first.
+///
+/// # Cancel safety
+///
+/// Dropping it in flight asks the kernel to cancel it. Its resources stay with the runtime until the kernel is done with
+/// them, and whatever the operation still brings is released. Whether it took effect is unknown.
+///
+/// # Panics
+///
+/// When polled where no runtime is entered, or again after it was ready.
+#[must_use = "an operation does nothing unless it is polled"]
+pub struct Op<T: Operation> {
+    state: State,
+    operation: Option<T>,
+}
+
+impl<T: Operation> fmt::Debug for Op<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Idle => "idle",
+            State::Started { .. } => "started",
+            State::Away(_) => "away",
+            State::Finished => "finished",
+        };
+        f.debug_struct("Op").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+// The operation is never pinned: what the kernel sees keeps its address while the value moves (S2).
+impl<T: Operation> Unpin for Op<T> {}
+
+impl<T: Operation> Op<T> {
+    /// An operation that starts when it is polled.
+    #[inline]
+    pub fn new(operation: T) -> Op<T> {
+        Op { state: State::Idle, operation: Some(operation) }
+    }
+
+    /// Starts the operation now, on the shard that is running, and lets it run to its end unobserved.
+    ///
+    /// Gives the operation back where no shard is running, or one that is past starting anything.
+    pub(crate) fn detach(mut self) -> Result<(), T> {
+        let mut operation = self.operation.take().expect("a fresh operation has its resources");
+        self.state = State::Finished;
+        context::with_shard(|shard| match shard {
+            Some(shard) if shard.driver().borrow().is_open() => {
+                let entry = operation.entry();
+                shard.driver().borrow_mut().start_orphan(entry, Box::new(operation));
+                Ok(())
+            }
+            _ => Err(operation),
+        })
+    }
+
+    fn finish(&mut self, outcome: io::Result<u32>) -> Poll<T::Output> {
+        self.state = State::Finished;
+        let operation = self.operation.take().expect("an operation finishes once");
+        Poll::Ready(operation.finish(outcome))
+    }
+
+    #[inline]
+    fn start(&mut self, cx: &mut Context<'_>) -> Poll<T::Output> {
+        let operation = self.operation.as_mut().expect("an idle operation has its resources");
+        if let Err(error) = operation.check() {
+            return self.finish(Err(error));
+        }
+        // The waker is cloned before the driver is borrowed: cloning runs foreign code.
+        let waker = cx.waker().clone();
+        let started = context::with_shard(|shard| match shard {
+            Some(shard) => {
+                let request = Request::of(operation);
+                let started = shard.driver().borrow_mut().start(request, waker);
+                started.map(|key| State::Started { shard: shard.id(), key })
+            }
+            None => Ok(State::Away(away::start(Request::of(operation), waker))),
+        });
+        match started {
+            Ok(state) => {
+                self.state = state;
+                Poll::Pending
+            }
+            Err(error) => self.finish(Err(error)),
+        }
+    }
+
+    #[inline]
+    fn poll_started(&mut self, shard: ShardId, key: Key, cx: &mut Context<'_>) -> Poll<T::Output> {
+        let taken = context::with_shard(|current| match current {
+            Some(current) if current.id() == shard => {
+                let first = current.driver().borrow_mut().take(key, cx.waker());
+                Some(match first {
+                    Taken::NewWaker => {
+                        let waker = cx.waker().clone();
+                        let old = current.driver().borrow_mut().set_waker(key, waker);
+                        drop(old);
+                        Taken::Pending
+                    }
+                    taken => taken,
+                })
+            }
+            _ => None,
+        });
+        match taken {
+            Some(Taken::Done(cqe)) => self.finish(cqe.outcome()),
+            Some(_) => Poll::Pending,
+            None => {
+                let away = away::follow(shard, key, cx.waker().clone());
+                let polled = away.poll(cx);
+                self.state = State::Away(away);
+                match polled {
+                    Poll::Ready(outcome) => self.finish(outcome),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl<T: Operation> Future for Op<T> {
+    type Output = T::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
+        let this = self.get_mut();
+        match &this.state {
+            State::Started { shard, key } => {
+                let (shard, key) = (*shard, *key);
+                this.poll_started(shard, key, cx)
+            }
+            State::Idle => this.start(cx),
+            State::Away(away) => match away.poll(cx) {
+                Poll::Ready(outcome) => this.finish(outcome),
+                Poll::Pending => Poll::Pending,
+            },
+            State::Finished => panic!("an operation was polled after it was ready"),
+        }
+    }
+}
+
+impl<T: Operation> Drop for Op<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Started { .. } | State::Away(_) = &self.state {
+            self.abandon();
+        }
+    }
+}
+
+impl<T: Operation> Op<T> {
+    /// Edges 4 and 5: the kernel may still use the resources, so they move to where its completion will be seen.
+    #[cold]
+    fn abandon(&mut self) {
+        let orphan =
+            Box::new(self.operation.take().expect("an operation in flight has its resources"));
+        match std::mem::replace(&mut self.state, State::Finished) {
+            State::Started { shard, key } => away::abandon(shard, key, orphan, T::CANCELLABLE),
+            State::Away(away) => away.abandon(orphan, T::CANCELLABLE),
+            State::Idle | State::Finished => {}
+        }
+    }
+}

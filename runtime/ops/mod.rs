@@ -1,0 +1,42 @@
+//! The operations: one file an opcode, and in it only what is its own.
+
+mod alignment;
+mod allocate;
+mod close;
+mod fixed;
+mod link;
+mod make_directory;
+mod nop;
+mod open;
+mod place;
+mod read;
+mod read_vectored;
+mod rename;
+mod segments;
+mod statx;
+mod symlink;
+mod sync;
+mod truncate;
+mod unlink;
+mod write;
+mod write_vectored;
+
+pub use alignment::{Alignment, AlignmentError, Misaligned};
+pub use allocate::Allocate;
+pub use close::Close;
+pub use fixed::{ReadFixed, WriteFixed};
+pub use link::Link;
+pub use make_directory::MakeDirectory;
+pub use nop::Nop;
+pub use open::Open;
+pub use place::Place;
+pub use read::Read;
+pub use read_vectored::ReadVectored;
+pub use rename::Rename;
+pub use statx::Statx;
+pub use symlink::Symlink;
+pub use sync::Sync;
+pub use truncate::Truncate;
+pub use unlink::Unlink;
+pub use write::Write;
+pub use write_vectored::WriteVectored;

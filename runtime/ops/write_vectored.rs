@@ -1,0 +1,62 @@
+//! `IORING_OP_WRITEV`: one write of several buffers.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use io_uring::{opcode, types};
+use ringhold_buffers::IoBuf;
+
+use crate::failed::Failed;
+use crate::fd::Fd;
+use crate::op::{Entry, Operation};
+use crate::ops::alignment::Alignment;
+use crate::ops::segments::{Segments, check_each};
+
+/// Writes the initialised bytes of several buffers at an offset, one after the other.
+#[derive(Debug)]
+pub struct WriteVectored<B> {
+    file: Fd,
+    alignment: Option<Alignment>,
+    buffers: Vec<B>,
+    offset: u64,
+    segments: Segments,
+}
+
+impl<B> WriteVectored<B> {
+    /// A write at `offset` of all of `buffers`; see [`Write`](crate::ops::Write) for the fields.
+    pub fn new(file: Fd, alignment: Option<Alignment>, buffers: Vec<B>, offset: u64) -> Self {
+        WriteVectored { file, alignment, buffers, offset, segments: Segments::default() }
+    }
+}
+
+// SAFETY: the entry points to the segments on the heap and they to the buffers' memory, all of
+// which stays in place while this value moves (S2) and is not changed before `finish` (S1); the
+// kernel only reads through the pointers.
+unsafe impl<B: IoBuf> Operation for WriteVectored<B> {
+    type Output = Result<(usize, Vec<B>), Failed<Vec<B>>>;
+
+    fn check(&self) -> io::Result<()> {
+        check_each(self.alignment, &self.buffers, B::bytes_init, self.offset)
+    }
+
+    fn file(&self) -> Option<&Fd> {
+        Some(&self.file)
+    }
+
+    fn entry(&mut self) -> Entry {
+        let buffers = self.buffers.iter();
+        self.segments.fill(buffers.map(|each| (each.stable_ptr().cast_mut(), each.bytes_init())));
+        let file = types::Fd(self.file.descriptor());
+        opcode::Writev::new(file, self.segments.pointer(), self.segments.count())
+            .offset(self.offset)
+            .build()
+            .into()
+    }
+
+    fn finish(self, outcome: io::Result<u32>) -> Self::Output {
+        match outcome {
+            Ok(count) => Ok((count as usize, self.buffers)),
+            Err(error) => Err(Failed { error, buffer: self.buffers }),
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! A runtime: its shards' threads, and how they start and end.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use ringhold_buffers::Pool;
+
+use crate::arenas::Arenas;
+use crate::blocking::BlockingPool;
+use crate::builder::Builder;
+use crate::context::{self, HandleScope, ShardScope};
+use crate::handle::{EnterGuard, Handle, Shared, no_nested_block_on};
+use crate::inbox::Message;
+use crate::kernel::System;
+use crate::pool::{Sweeper, default_config};
+use crate::registry::Remote;
+use crate::shard::Shard;
+use crate::start_error::StartError;
+use crate::task::{JoinHandle, budget};
+use crate::threads;
+use crate::time::clock::Clock;
+use crate::uring;
+
+/// A running runtime. Dropping it shuts it down.
+///
+/// # Shutting down
+///
+/// The shards take no more tasks, drop those they have, cancel their operations, and wait for the kernel to be done
+/// with them, up to the builder's `drain_deadline`. Blocking closures that have not begun are dropped. A drop waits for
+/// those that are running, however long they take; [`shutdown_timeout`](Runtime::shutdown_timeout) bounds that wait, and
+/// [`shutdown_background`](Runtime::shutdown_background) doesn't wait at all.
+#[derive(Debug)]
+pub struct Runtime {
+    handle: Handle,
+    ends: Arc<Ends>,
+    ended: bool,
+}
+
+/// How the shards' threads end: each counts itself out.
+#[derive(Debug, Default)]
+struct Ends {
+    state: Mutex<EndState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct EndState {
+    running: usize,
+    leaked: bool,
+    drain_deadline: Option<Instant>,
+}
+
+impl Ends {
+    fn lock(&self) -> MutexGuard<'_, EndState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_out(&self, drained: bool) {
+        let mut state = self.lock();
+        state.running -= 1;
+        state.leaked |= !drained;
+        self.changed.notify_all();
+    }
+}
+
+/// What a shard's thread is told once all have booted.
+struct Start {
+    handle: Handle,
+}
+
+/// What the parts of a runtime are made from.
+struct Plan {
+    system: Arc<dyn System>,
+    clock: Arc<Clock>,
+    arenas: Arc<Arenas>,
+}
+
+impl Plan {
+    fn of(builder: &Builder) -> Plan {
+        let system = builder.system.clone();
+        let clock = Clock::new(system.clone());
+        if builder.start_paused {
+            clock.pause();
+        }
+        Plan { arenas: Arenas::new(system.clone()), clock, system }
+    }
+
+    fn boot(&self, builder: &Builder) -> Result<Shard, StartError> {
+        let kernel = self.system.boot(&builder.kernel)?;
+        Ok(Shard::new(kernel, self.arenas.clone(), self.clock.clone()))
+    }
+
+    fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
+        self.arenas.set_shards(shards.clone());
+        let mut config = builder.pool.clone();
+        let config = config.take().unwrap_or_else(|| default_config(&*self.system, shards.len()));
+        let config = match builder.pool_limit {
+            Some(limit) => config.limit(limit),
+            None => config,
+        };
+        let sweeper = Sweeper::new(config.keep);
+        Handle::new(Arc::new(Shared {
+            pool: Pool::new(config, self.arenas.clone()),
+            blocking: BlockingPool::new(
+                builder.blocking_threads_max,
+                builder.blocking_keep_alive,
+                builder.hooks.clone(),
+            ),
+            system: self.system,
+            shards,
+            arenas: self.arenas,
+            clock: self.clock,
+            sweeper,
+            next: AtomicUsize::new(0),
+        }))
+    }
+}
+
+/// The shards that have threads of their own, and what makes each of them turn.
+type Booted = (Vec<Arc<Remote>>, Vec<mpsc::Sender<Start>>);
+
+/// Starts a thread for each of the shards from `first` on. The threads turn when they get their [`Start`].
+fn start_threads(
+    builder: &Builder,
+    plan: &Plan,
+    ends: &Arc<Ends>,
+    first: usize,
+) -> Result<Booted, StartError> {
+    let (mut remotes, mut starts) = (Vec::new(), Vec::new());
+    for index in first..builder.shard_count() {
+        let (booted, boot) = mpsc::sync_channel(1);
+        let (start, started) = mpsc::channel();
+        let thread = ShardThread {
+            index,
+            pin: builder.pin,
+            drain_deadline: builder.drain_deadline,
+            hooks: builder.hooks.clone(),
+            ends: ends.clone(),
+        };
+        let (system, config) = (builder.system.clone(), builder.kernel);
+        let (arenas, clock) = (plan.arenas.clone(), plan.clock.clone());
+        ends.lock().running += 1;
+        let spawned =
+            threads::start(builder.shard_thread_name(), builder.hooks.stack_bytes, move || {
+                let shard = system.boot(&config).map(|kernel| Shard::new(kernel, arenas, clock));
+                thread.run(shard, &booted, &started);
+            });
+        if let Err(error) = spawned {
+            ends.count_out(true);
+            return Err(StartError::Thread(error));
+        }
+        // Dropping `starts` on an error ends the shards that have booted: they never get their start.
+        remotes.push(boot.recv().expect("a shard says how its boot went")?);
+        starts.push(start);
+    }
+    Ok((remotes, starts))
+}
+
+/// A thread that is a shard.
+struct ShardThread {
+    index: usize,
+    pin: bool,
+    drain_deadline: Duration,
+    hooks: crate::builder::ThreadHooks,
+    ends: Arc<Ends>,
+}
+
+impl ShardThread {
+    fn run(
+        self,
+        shard: Result<Shard, StartError>,
+        booted: &mpsc::SyncSender<Result<Arc<Remote>, StartError>>,
+        started: &mpsc::Receiver<Start>,
+    ) {
+        // A driver that unwinds must not free what the kernel may still write to.
+        let bomb = AbortOnUnwind;
+        let shard = match shard {
+            Ok(shard) => shard,
+            Err(error) => {
+                self.ends.count_out(true);
+                let _ = booted.send(Err(error));
+                std::mem::forget(bomb);
+                return;
+            }
+        };
+        let _ = booted.send(Ok(shard.remote().clone()));
+        let drained = match started.recv() {
+            Ok(Start { handle }) => self.serve(shard, &handle),
+            // Another shard could not boot.
+            Err(mpsc::RecvError) => shard.shut_down(Instant::now()),
+        };
+        std::mem::forget(bomb);
+        self.ends.count_out(drained);
+    }
+
+    fn serve(&self, shard: Shard, handle: &Handle) -> bool {
+        if self.pin
+            && let Err(error) = uring::pin_this_thread(self.index)
+        {
+            tracing::warn!(%error, shard = self.index, "a shard could not be pinned to its core");
+        }
+        let _entered = HandleScope::enter(handle);
+        self.hooks.on_start();
+        while !shard.is_stopping() {
+            shard.turn(&|| false);
+        }
+        let deadline = self.ends.lock().drain_deadline;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.drain_deadline);
+        let drained = shard.shut_down(deadline);
+        self.hooks.on_stop();
+        drained
+    }
+}
+
+/// A panic that gets out of a shard is a bug of the runtime's own; it ends the process.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("ringhold: a shard's driver panicked; the process is aborted (see above)");
+        std::process::abort();
+    }
+}
+
+pub(crate) fn start(builder: &mut Builder) -> Result<Runtime, StartError> {
+    let plan = Plan::of(builder);
+    let ends = Arc::new(Ends::default());
+    let (remotes, starts) = start_threads(builder, &plan, &ends, 0)?;
+    let handle = plan.share(builder, remotes);
+    for start in starts {
+        let _ = start.send(Start { handle: handle.clone() });
+    }
+    Ok(Runtime { handle, ends, ended: false })
+}
+
+pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Output, StartError> {
+    if context::with_shard(|shard| shard.is_some()) {
+        no_nested_block_on();
+    }
+    let plan = Plan::of(builder);
+    let ends = Arc::new(Ends::default());
+    let shard = plan.boot(builder)?;
+    let threads = start_threads(builder, &plan, &ends, 1);
+    let (remotes, starts) = match threads {
+        Ok(threads) => threads,
+        Err(error) => {
+            shard.shut_down(Instant::now());
+            return Err(error);
+        }
+    };
+    let mut shards = vec![shard.remote().clone()];
+    shards.extend(remotes);
+    let handle = plan.share(builder, shards);
+    for start in starts {
+        let _ = start.send(Start { handle: handle.clone() });
+    }
+    if builder.pin
+        && let Err(error) = uring::pin_this_thread(0)
+    {
+        tracing::warn!(%error, shard = 0, "a shard could not be pinned to its core");
+    }
+    let mut runtime = Runtime { handle: handle.clone(), ends, ended: false };
+    let entered = HandleScope::enter(&handle);
+    let output = {
+        let future = pin!(future);
+        run_root(&shard, future)
+    };
+    let deadline = Instant::now() + builder.drain_deadline;
+    runtime.stop_shards(Some(deadline));
+    let bomb = AbortOnUnwind;
+    let drained = shard.shut_down(deadline);
+    std::mem::forget(bomb);
+    runtime.ends.lock().leaked |= !drained;
+    runtime.finish(None);
+    drop(entered);
+    match output {
+        Ok(output) => Ok(output),
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// Wakes the future that a shard's own thread runs.
+struct Root {
+    woken: AtomicBool,
+    remote: Arc<Remote>,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Root>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Root>) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            self.remote.wake();
+        }
+    }
+}
+
+/// Turns the shard until `future` is ready. The future is dropped within the shard.
+fn run_root<F: Future>(
+    shard: &Shard,
+    mut future: Pin<&mut F>,
+) -> Result<F::Output, Box<dyn std::any::Any + Send>> {
+    let root = Arc::new(Root { woken: AtomicBool::new(true), remote: shard.remote().clone() });
+    let waker = Waker::from(root.clone());
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if root.woken.swap(false, Ordering::SeqCst) {
+            let _scope = ShardScope::enter(shard);
+            budget::refill();
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+            match polled {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(output)) => return Ok(output),
+                Err(payload) => return Err(payload),
+            }
+        }
+        let bomb = AbortOnUnwind;
+        shard.turn(&|| root.woken.load(Ordering::SeqCst));
+        std::mem::forget(bomb);
+    }
+}
+
+impl Runtime {
+    /// A runtime with the defaults of [`Builder::new_multi_thread`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn new() -> std::io::Result<Runtime> {
+        Builder::new_multi_thread().build()
+    }
+
+    /// The handle that other threads use the runtime by.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// As [`Handle::spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    /// As [`Handle::spawn_blocking`].
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, work: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.handle.spawn_blocking(work)
+    }
+
+    /// As [`Handle::block_on`].
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.handle.block_on(future)
+    }
+
+    /// As [`Handle::enter`].
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// As [`Handle::metrics`].
+    pub fn metrics(&self) -> crate::handle::RuntimeMetrics {
+        self.handle.metrics()
+    }
+
+    /// Shuts the runtime down, and waits at most `timeout` for its shards and its blocking closures.
+    pub fn shutdown_timeout(mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.stop_shards(Some(deadline));
+        self.finish(Some(deadline));
+    }
+
+    /// Shuts the runtime down and doesn't wait for anything: the threads end on their own.
+    pub fn shutdown_background(mut self) {
+        self.stop_shards(None);
+        self.finish(Some(Instant::now()));
+    }
+
+    fn stop_shards(&mut self, drain_deadline: Option<Instant>) {
+        {
+            let mut state = self.ends.lock();
+            state.drain_deadline = drain_deadline.or(state.drain_deadline);
+        }
+        for shard in &self.handle.shared().shards {
+            shard.stop();
+            shard.send(Message::Run(Box::new(Shard::stop)));
+        }
+    }
+
+    /// Waits for the shards and for blocking closures, and gives the pool's memory back.
+    fn finish(&mut self, deadline: Option<Instant>) {
+        self.ended = true;
+        let shared = self.handle.shared().clone();
+        // Closures that have not begun are dropped now; whoever waits for one sees it cancelled.
+        shared.blocking.shut_down(Some(Instant::now()));
+        let mut state = self.ends.lock();
+        while state.running > 0 {
+            state = match deadline {
+                None => self.ends.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
+                    let changed = &self.ends.changed;
+                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let (running, leaked) = (state.running, state.leaked);
+        drop(state);
+        shared.pool.close();
+        if leaked {
+            shared.pool.leak();
+        }
+        if running == 0 {
+            shared.arenas.close();
+        }
+        shared.blocking.shut_down(deadline);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.stop_shards(None);
+        // On one of its own shards a runtime can't wait for itself.
+        let inside = context::with_shard(|shard| shard.is_some());
+        self.finish(inside.then(Instant::now));
+    }
+}

@@ -1,0 +1,361 @@
+//! A shard: an executor and a driver, as a value that somebody turns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::arenas::{ArenaTable, Arenas};
+use crate::context::ShardScope;
+use crate::driver::{Driver, DriverCounts, Harvest};
+use crate::inbox::Message;
+use crate::kernel::{Kernel, Wait};
+use crate::registry::{Remote, ShardId, Standing};
+use crate::task::{Id, JoinHandle, Ran, TaskRef, budget, new_task, spawn};
+use crate::time::clock::Clock;
+use crate::time::wheel::{TimerKey, Wheel};
+
+/// How many tasks are polled before the kernel is entered again: enough to make one enter serve many operations, and
+/// few enough that tasks that are always ready can't keep completions waiting.
+const POLLS_A_TURN: usize = 256;
+
+/// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer is never early.
+const TIMER_SLACK_NANOS: u64 = 1 << 16;
+
+/// One core's part of a runtime.
+pub struct Shard {
+    remote: Arc<Remote>,
+    driver: RefCell<Driver>,
+    ready: RefCell<VecDeque<TaskRef>>,
+    /// One reference to every task that is not complete.
+    tasks: RefCell<Slab<TaskRef>>,
+    timers: RefCell<Wheel>,
+    clock: Arc<Clock>,
+    harvest: RefCell<Harvest>,
+    due: RefCell<Vec<Waker>>,
+    stopping: Cell<bool>,
+    turns: Cell<u64>,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(kernel: Box<dyn Kernel>, arenas: Arc<Arenas>, clock: Arc<Clock>) -> Shard {
+        let remote = Remote::new(kernel.unparker());
+        let driver = Driver::new(kernel, ArenaTable::new(arenas), remote.clone());
+        Shard {
+            remote,
+            driver: RefCell::new(driver),
+            ready: RefCell::new(VecDeque::with_capacity(256)),
+            tasks: RefCell::new(Slab::with_capacity(64)),
+            timers: RefCell::new(Wheel::new()),
+            clock,
+            harvest: RefCell::new(Harvest::default()),
+            due: RefCell::new(Vec::new()),
+            stopping: Cell::new(false),
+            turns: Cell::new(0),
+        }
+    }
+
+    /// The shard's name.
+    #[inline]
+    pub fn id(&self) -> ShardId {
+        self.remote.id()
+    }
+
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    #[inline]
+    pub(crate) fn driver(&self) -> &RefCell<Driver> {
+        &self.driver
+    }
+
+    /// What the driver counted since the shard started.
+    pub fn counts(&self) -> DriverCounts {
+        self.driver.borrow().counts()
+    }
+
+    #[inline]
+    pub(crate) fn push_ready(&self, task: TaskRef) {
+        self.ready.borrow_mut().push_back(task);
+    }
+
+    /// Ends the loop that turns this shard.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let (queued, listed, joined) = new_task(future, Id::next(), self.remote.clone());
+        self.adopt(queued, listed);
+        JoinHandle::new(joined)
+    }
+
+    fn adopt(&self, queued: TaskRef, listed: TaskRef) {
+        if self.remote.standing() != Standing::Running {
+            listed.shut_down();
+            return;
+        }
+        let place = {
+            let mut tasks = self.tasks.borrow_mut();
+            let entry = tasks.vacant_entry();
+            let place = entry.key();
+            listed.set_place(place);
+            entry.insert(listed);
+            place
+        };
+        debug_assert!(place < usize::MAX);
+        self.remote.tasks.fetch_add(1, Ordering::Relaxed);
+        self.push_ready(queued);
+    }
+
+    /// One turn: messages, ready tasks, timers, one enter, one batch of completions.
+    ///
+    /// It waits for something to do if there is nothing, unless `is_awake` says that the caller has something.
+    pub(crate) fn turn(&self, is_awake: &dyn Fn() -> bool) {
+        let _scope = ShardScope::enter(self);
+        self.turns.set(self.turns.get().wrapping_add(1));
+        self.receive();
+        self.run_ready();
+        self.fire_timers();
+        if self.ready.borrow().is_empty() && !self.stopping.get() {
+            self.wait(is_awake);
+        } else if self.driver.borrow().needs_enter() {
+            self.driver.borrow_mut().enter(Wait::No);
+        }
+        self.reap();
+    }
+
+    fn receive(&self) {
+        // A message that is sent while these run waits for the next turn, so that messages can't starve tasks.
+        let mut left = 1024;
+        while left > 0
+            && let Some(message) = self.remote.receive()
+        {
+            left -= 1;
+            match message {
+                Message::Wake(task) => self.push_ready(task),
+                Message::Adopt(adoption) => {
+                    let (queued, listed) = adoption.accept();
+                    self.adopt(queued, listed);
+                }
+                Message::Run(work) => work(self),
+            }
+        }
+    }
+
+    fn run_ready(&self) {
+        for _ in 0..POLLS_A_TURN {
+            let Some(task) = self.ready.borrow_mut().pop_front() else { return };
+            budget::refill();
+            let before = spawn::set_running(Some(task.id()));
+            let ran = task.run();
+            spawn::set_running(before);
+            if let Ran::Complete { place } = ran {
+                self.forget(place);
+            }
+        }
+    }
+
+    fn forget(&self, place: usize) {
+        let task = self.tasks.borrow_mut().remove(place);
+        self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
+        // Freeing the task may run its output's destructor, so the borrow is over.
+        drop(task);
+    }
+
+    /// The time, as the shard's clock has it.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let mut due = self.due.take();
+        self.timers.borrow_mut().expire(self.clock.nanos_now(), &mut due);
+        wake_all(&mut due);
+        self.due.replace(due);
+    }
+
+    pub(crate) fn insert_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
+        self.timers.borrow_mut().insert(self.clock.nanos_at(deadline), waker)
+    }
+
+    pub(crate) fn set_timer_waker(&self, key: TimerKey, waker: Waker) -> Result<Waker, Waker> {
+        self.timers.borrow_mut().set_waker(key, waker)
+    }
+
+    pub(crate) fn remove_timer(&self, key: TimerKey) {
+        let waker = self.timers.borrow_mut().remove(key);
+        drop(waker);
+    }
+
+    /// Nothing is ready: enters the kernel and waits for a completion, a message or the next timer.
+    fn wait(&self, is_awake: &dyn Fn() -> bool) {
+        self.remote.prepare_to_sleep();
+        let wait =
+            if self.remote.has_messages() || is_awake() { Wait::No } else { self.wait_for() };
+        self.driver.borrow_mut().enter(wait);
+        self.remote.awake();
+    }
+
+    fn wait_for(&self) -> Wait {
+        let idle = self.driver.borrow().in_flight() == 0;
+        let Some(next) = self.timers.borrow().next() else {
+            return Wait::For { timeout: None, idle };
+        };
+        if self.clock.is_paused() {
+            return self.skip_to(next, idle);
+        }
+        let now = self.clock.nanos_now();
+        let wake_at = next.div_ceil(TIMER_SLACK_NANOS).saturating_mul(TIMER_SLACK_NANOS);
+        match wake_at.saturating_sub(now) {
+            0 => Wait::No,
+            left => Wait::For { timeout: Some(Duration::from_nanos(left)), idle },
+        }
+    }
+
+    /// A paused clock goes to the next timer at once, if nothing else could happen before it.
+    fn skip_to(&self, next: u64, idle: bool) -> Wait {
+        let busy = self.driver.borrow().in_flight_bounded() > 0 || self.clock.is_held();
+        if busy {
+            return Wait::For { timeout: None, idle };
+        }
+        self.clock.advance_to(next);
+        Wait::No
+    }
+
+    fn reap(&self) {
+        let mut harvest = self.harvest.take();
+        self.driver.borrow_mut().reap(&mut harvest);
+        self.settle(&mut harvest);
+        self.harvest.replace(harvest);
+    }
+
+    /// The driver is free again: now foreign code may run.
+    fn settle(&self, harvest: &mut Harvest) {
+        wake_all(&mut harvest.wakers);
+        let mut orphans = harvest.orphans.drain(..);
+        while catch_unwind(AssertUnwindSafe(|| {
+            for (orphan, cqe) in orphans.by_ref() {
+                orphan.release(cqe.outcome());
+            }
+        }))
+        .is_err()
+        {}
+    }
+
+    /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain. Says whether the drain was
+    /// complete before `deadline`; if not, the kernel and all it may still write to are leaked.
+    pub(crate) fn shut_down(self, deadline: Instant) -> bool {
+        let drained = {
+            let _scope = ShardScope::enter(&self);
+            self.remote.stop();
+            self.receive();
+            self.drop_tasks();
+            let timers = self.timers.replace(Wheel::new());
+            drop(timers);
+            self.drain(deadline)
+        };
+        self.end(drained)
+    }
+
+    fn drop_tasks(&self) {
+        let queued = self.ready.take();
+        drop(queued);
+        loop {
+            let task = {
+                let mut tasks = self.tasks.borrow_mut();
+                let first = tasks.iter().next().map(|(place, _)| place);
+                first.map(|place| tasks.remove(place))
+            };
+            let Some(task) = task else { break };
+            self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
+            task.shut_down();
+            // A destructor may have woken other tasks; they are all going.
+            let queued = self.ready.take();
+            drop(queued);
+        }
+    }
+
+    fn drain(&self, deadline: Instant) -> bool {
+        let mut harvest = Harvest::default();
+        self.driver.borrow_mut().cancel_all(&mut harvest);
+        self.settle(&mut harvest);
+        loop {
+            self.receive();
+            let queued = self.ready.take();
+            drop(queued);
+            if self.driver.borrow().in_flight() == 0 {
+                // From here on nothing can be started; what was sent meanwhile is received once more.
+                self.driver.borrow_mut().close();
+                self.receive();
+                if self.driver.borrow().in_flight() == 0 {
+                    return true;
+                }
+            }
+            // The drain is real work on real descriptors, so it follows the kernel's clock, paused or not.
+            let now = self.driver.borrow().kernel().now();
+            let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero())
+            else {
+                return false;
+            };
+            self.remote.prepare_to_sleep();
+            let wait = if self.remote.has_messages() {
+                Wait::No
+            } else {
+                Wait::For { timeout: Some(left), idle: false }
+            };
+            self.driver.borrow_mut().enter(wait);
+            self.remote.awake();
+            self.reap();
+        }
+    }
+
+    fn end(self, drained: bool) -> bool {
+        let Shard { remote, driver, .. } = self;
+        let mut driver = driver.into_inner();
+        if drained {
+            let leftovers = driver.leftovers();
+            driver.kernel_mut().unregister();
+            drop(driver);
+            remote.end(Standing::Drained, leftovers);
+        } else {
+            tracing::error!(
+                in_flight = driver.in_flight(),
+                "a shard could not be drained before its deadline; what the kernel may still \
+                 write to is leaked"
+            );
+            let leftovers = driver.leftovers();
+            // Neither unregistered nor freed: kernels up to 6.12 would block, and the kernel may still write.
+            std::mem::forget(driver);
+            remote.end(Standing::Leaked, leftovers);
+        }
+        drained
+    }
+}
+
+/// Wakes them all, whatever a waker does: one that panics must not cost another its wake-up.
+fn wake_all(wakers: &mut Vec<Waker>) {
+    let mut wakers = wakers.drain(..);
+    while catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))).is_err() {}
+}

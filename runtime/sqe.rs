@@ -1,0 +1,89 @@
+//! The 64-byte submission entry, readable on both sides of the seam.
+
+#![allow(unsafe_code)] // One conversion between two layouts that the kernel fixed.
+
+use io_uring::squeue;
+
+/// One submission as the kernel's header lays it out (`struct io_uring_sqe`).
+///
+/// The `io-uring` crate's builders make it, and [`Sqe::from`] takes their entry over. Its own entry hides its
+/// fields; a simulated kernel has to read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C, align(8))]
+pub struct Sqe {
+    /// `IORING_OP_*`.
+    pub opcode: u8,
+    /// `IOSQE_*`.
+    pub flags: u8,
+    /// Priority, or flags of the opcode.
+    pub ioprio: u16,
+    /// A descriptor, or a slot of the file table under [`FIXED_FILE`].
+    pub fd: i32,
+    /// Offset, or a second address.
+    pub offset: u64,
+    /// Address, or what the opcode says.
+    pub address: u64,
+    /// Length in bytes, or what the opcode says.
+    pub length: u32,
+    /// Flags of the opcode.
+    pub operation_flags: u32,
+    /// Comes back in the completion.
+    pub user_data: u64,
+    /// Slot of the buffer table, or a buffer group.
+    pub buffer_index: u16,
+    /// Registered personality.
+    pub personality: u16,
+    /// Second descriptor, or target slot of the file table.
+    pub file_index: i32,
+    /// Third address.
+    pub address3: u64,
+    /// Reserved.
+    pub reserved: u64,
+}
+
+/// `IOSQE_FIXED_FILE`: the entry's `fd` is a slot of the file table.
+pub const FIXED_FILE: u8 = 1;
+
+const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<squeue::Entry>() == 64);
+
+impl From<squeue::Entry> for Sqe {
+    fn from(entry: squeue::Entry) -> Sqe {
+        // SAFETY: both are 64 bytes of plain integers in the layout of the kernel's `io_uring_sqe`; the crate zeroes
+        // an entry before its builder fills it, so no byte is uninitialised. Nothing is pointed to before the push
+        // of the result, whose contract (S1, S2) covers that.
+        unsafe { std::mem::transmute::<squeue::Entry, Sqe>(entry) }
+    }
+}
+
+impl Sqe {
+    pub(crate) fn as_entry(&self) -> &squeue::Entry {
+        // SAFETY: the same layout as above, and `Sqe` is at least as aligned: `align_of::<squeue::Entry>()` is 8.
+        unsafe { &*std::ptr::from_ref(self).cast::<squeue::Entry>() }
+    }
+}
+
+const _: () = assert!(align_of::<Sqe>() >= align_of::<squeue::Entry>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io_uring::{opcode, types};
+
+    #[test]
+    fn the_fields_of_a_built_entry_are_where_the_kernel_has_them() {
+        let sqe = Sqe::from(
+            opcode::ReadFixed::new(types::Fd(7), 0x1000 as *mut u8, 4096, 3)
+                .offset(8192)
+                .build()
+                .user_data(42),
+        );
+        assert_eq!(sqe.opcode, 4);
+        assert_eq!(sqe.fd, 7);
+        assert_eq!(sqe.address, 0x1000);
+        assert_eq!(sqe.length, 4096);
+        assert_eq!(sqe.offset, 8192);
+        assert_eq!(sqe.buffer_index, 3);
+        assert_eq!(sqe.user_data, 42);
+        assert_eq!(sqe.flags, 0);
+    }
+}

@@ -1,0 +1,43 @@
+//! The share of a turn that one poll of a task may use.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// How many ready steps one poll of a task may take before it has to let the others run.
+const STEPS: u32 = 128;
+
+thread_local! {
+    static LEFT: Cell<u32> = const { Cell::new(STEPS) };
+}
+
+/// Called by the shard before each poll of a task.
+#[inline]
+pub(crate) fn refill() {
+    LEFT.with(|left| left.set(STEPS));
+}
+
+/// Takes one step; when none is left the task is woken again and must return.
+#[inline]
+pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
+    LEFT.with(|left| match left.get() {
+        0 => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        steps => {
+            left.set(steps - 1);
+            Poll::Ready(())
+        }
+    })
+}
+
+/// Takes one step of the task's budget, and yields when there is none left: for loops whose awaits are always ready, such
+/// as one that drains a channel.
+///
+/// # Cancel safety
+///
+/// Safe: it holds nothing.
+pub async fn consume_budget() {
+    poll_fn(|cx| poll_step(cx)).await;
+}

@@ -1,0 +1,41 @@
+//! Tasks: spawning, joining, aborting.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) mod budget;
+mod join_error;
+mod join_handle;
+mod join_set;
+
+mod raw;
+pub(crate) mod spawn;
+mod yield_now;
+
+pub use budget::consume_budget;
+pub use join_error::JoinError;
+pub use join_handle::{AbortHandle, JoinHandle};
+pub use join_set::JoinSet;
+
+pub use spawn::{block_in_place, id, spawn, spawn_blocking, spawn_local, spawn_on, try_id};
+pub use yield_now::yield_now;
+
+pub(crate) use raw::{Ran, TaskRef, new_task};
+
+/// Names a task among all of the process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(NonZeroU64);
+
+impl Id {
+    pub(crate) fn next() -> Id {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Id(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).expect("ids don't run out"))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

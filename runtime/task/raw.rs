@@ -1,0 +1,449 @@
+//! A task: a future, its result, and who may touch which of them when, in one allocation.
+//!
+//! ```text
+//!            spawn                 run                      Ready, panic, abort
+//!   (new) ────────► SCHEDULED ────────────► RUNNING ───────────────────────────► COMPLETE
+//!                       ▲                      │
+//!                       └───── woken ──────────┘ Pending
+//! ```
+//!
+//! The future is polled and dropped by the home shard only, while it holds `RUNNING`. The result belongs to the
+//! shard until it sets `COMPLETE`, and from then on to the join handle while there is one (`JOIN`). The join waker's cell
+//! belongs to the handle while `JOIN_WAKER` is clear, and to the shard while it is set (S6).
+
+#![allow(unsafe_code)] // The cells of a task are guarded by its state bits.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
+use std::mem::{ManuallyDrop, forget};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+use crate::context;
+use crate::inbox::Message;
+use crate::registry::Remote;
+use crate::task::{Id, JoinError};
+
+/// It is in a ready queue, or will be put there by who holds `RUNNING`.
+const SCHEDULED: usize = 1;
+/// The home shard polls or drops the future.
+const RUNNING: usize = 1 << 1;
+/// The future is gone, and the result is there or was taken.
+const COMPLETE: usize = 1 << 2;
+/// Somebody asked for the future to be dropped.
+const ABORTED: usize = 1 << 3;
+/// There is a join handle.
+const JOIN: usize = 1 << 4;
+/// The join waker's cell is filled, and is the shard's.
+const JOIN_WAKER: usize = 1 << 5;
+/// One count of ownership; the counts fill the bits above.
+const REFERENCE: usize = 1 << 6;
+
+/// Everything about a task that doesn't depend on its future's type.
+pub(crate) struct Header {
+    state: AtomicUsize,
+    table: &'static Table,
+    id: Id,
+    remote: Arc<Remote>,
+    /// Where the home shard keeps its own count. Touched by that shard only.
+    place: Cell<usize>,
+    join_waker: UnsafeCell<Option<Waker>>,
+}
+
+struct Table {
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+    cancel: unsafe fn(NonNull<Header>),
+    take_output: unsafe fn(NonNull<Header>, *mut ()),
+    drop_output: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+}
+
+enum Stage<F: Future> {
+    Future(F),
+    Output(Result<F::Output, JoinError>),
+    Empty,
+}
+
+#[repr(C)] // The header comes first, so that a pointer to it is a pointer to the task.
+struct Task<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+/// One counted reference to a task.
+pub(crate) struct TaskRef {
+    header: NonNull<Header>,
+}
+
+// SAFETY: through a reference only the atomics, the immutable fields, and what the state bits grant can be reached (S6); the
+// future itself is reached on the home shard alone. The last reference may free the task anywhere: by then the future is
+// gone, and an output that is not `Send` was dropped at home or belongs to a join handle that is not `Send` either.
+unsafe impl Send for TaskRef {}
+// SAFETY: as above.
+unsafe impl Sync for TaskRef {}
+
+/// Makes a task that is scheduled once. The references are for the ready queue, for the shard's list, and for the join
+/// handle.
+pub(crate) fn new_task<F: Future + 'static>(
+    future: F,
+    id: Id,
+    remote: Arc<Remote>,
+) -> (TaskRef, TaskRef, TaskRef) {
+    let task = Box::new(Task {
+        header: Header {
+            state: AtomicUsize::new(SCHEDULED | JOIN | (3 * REFERENCE)),
+            table: const {
+                &Table {
+                    poll: poll::<F>,
+                    cancel: cancel::<F>,
+                    take_output: take_output::<F>,
+                    drop_output: drop_output::<F>,
+                    free: free::<F>,
+                }
+            },
+            id,
+            remote,
+            place: Cell::new(usize::MAX),
+            join_waker: UnsafeCell::new(None),
+        },
+        stage: UnsafeCell::new(Stage::Future(future)),
+    });
+    let header = NonNull::from(Box::leak(task)).cast::<Header>();
+    (TaskRef { header }, TaskRef { header }, TaskRef { header })
+}
+
+unsafe fn poll<F: Future + 'static>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+    let task = header.cast::<Task<F>>();
+    // SAFETY: the caller is the home shard and holds RUNNING, so the stage is its own (S6); the header is reached through
+    // its own field only, so no reference overlaps.
+    let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
+    let Stage::Future(future) = stage else { panic!("a complete task was polled") };
+    // SAFETY: the future lives in the task's allocation and is dropped in place, so it never moves.
+    let future = unsafe { Pin::new_unchecked(future) };
+    let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(Poll::Pending) => return false,
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(payload),
+    };
+    // SAFETY: as the caller's: the stage is the shard's own.
+    unsafe { finish::<F>(header, output) };
+    true
+}
+
+unsafe fn cancel<F: Future + 'static>(header: NonNull<Header>) {
+    let task = header.cast::<Task<F>>();
+    // SAFETY: the caller is the home shard and holds RUNNING (S6).
+    let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
+    // The future is dropped before anybody can see that the task was cancelled.
+    // SAFETY: as above; dropping in place by assignment.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
+    let error = match dropped {
+        Ok(()) => JoinError::cancelled(id),
+        Err(payload) => JoinError::panicked(id, payload),
+    };
+    // SAFETY: as above. If the drop panicked the stage was overwritten by the unwinding assignment or still holds a future whose
+    // fields were dropped: it is written over without being dropped again.
+    unsafe { std::ptr::write(stage, Stage::Output(Err(error))) };
+}
+
+/// Replaces the future by its output.
+unsafe fn finish<F: Future + 'static>(
+    header: NonNull<Header>,
+    output: Result<F::Output, Box<dyn Any + Send>>,
+) {
+    let task = header.cast::<Task<F>>();
+    // SAFETY: the caller is the home shard and holds RUNNING (S6).
+    let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
+    let output = output.map_err(|payload| JoinError::panicked(id, payload));
+    // SAFETY: as above.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
+    let output = match dropped {
+        Ok(()) => output,
+        // The output is lost to its own future's destructor; its drop may panic as well.
+        Err(payload) => {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+            Err(JoinError::panicked(id, payload))
+        }
+    };
+    // SAFETY: as in `cancel`.
+    unsafe { std::ptr::write(stage, Stage::Output(output)) };
+}
+
+unsafe fn take_output<F: Future + 'static>(header: NonNull<Header>, into: *mut ()) {
+    let task = header.cast::<Task<F>>();
+    let into = into.cast::<Poll<Result<F::Output, JoinError>>>();
+    // SAFETY: COMPLETE is set and the caller is the join handle, so the stage is its own (S6).
+    let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
+    let Stage::Output(output) = std::mem::replace(stage, Stage::Empty) else {
+        panic!("a join handle was polled after it was ready");
+    };
+    // SAFETY: the join handle passes a pointer to a value of this very type, on its stack.
+    unsafe { *into = Poll::Ready(output) };
+}
+
+unsafe fn drop_output<F: Future + 'static>(header: NonNull<Header>) {
+    let task = header.cast::<Task<F>>();
+    // SAFETY: COMPLETE is set and the caller owns the output (S6).
+    let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
+    let output = std::mem::replace(stage, Stage::Empty);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+}
+
+unsafe fn free<F: Future + 'static>(header: NonNull<Header>) {
+    // SAFETY: the caller gave up the last reference (S10); the pointer came from `Box::leak` of this type.
+    drop(unsafe { Box::from_raw(header.cast::<Task<F>>().as_ptr()) });
+}
+
+/// What running a task came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// It waits to be woken, or was woken and is in the queue again.
+    Pending,
+    /// It is complete: the shard gives up its own reference at `place`.
+    Complete { place: usize },
+}
+
+impl TaskRef {
+    fn header(&self) -> &Header {
+        // SAFETY: this reference is counted, so the task is there (S10); a `Header` is only ever shared.
+        unsafe { self.header.as_ref() }
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.header().id
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.header().state.load(Ordering::Acquire) & COMPLETE != 0
+    }
+
+    /// Where the home shard lists the task. Called on the home shard.
+    pub(crate) fn set_place(&self, place: usize) {
+        self.header().place.set(place);
+    }
+
+    /// Polls the future once, on the home shard, with the reference that the ready queue held.
+    pub(crate) fn run(self) -> Ran {
+        let header = self.header;
+        let state = &self.header().state;
+        let before = state.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
+        debug_assert!(before & (SCHEDULED | RUNNING) == SCHEDULED);
+        if before & COMPLETE != 0 {
+            state.fetch_and(!RUNNING, Ordering::AcqRel);
+            return Ran::Pending;
+        }
+        let complete = if before & ABORTED != 0 {
+            // SAFETY: this is the home shard, which has just set RUNNING (S6).
+            unsafe { (self.header().table.cancel)(header) };
+            true
+        } else {
+            let waker = ManuallyDrop::new(self.borrowed_waker());
+            // SAFETY: as above; the table is the one of this task's type.
+            unsafe { (self.header().table.poll)(header, &mut Context::from_waker(&waker)) }
+        };
+        if complete {
+            return self.complete();
+        }
+        // Giving up RUNNING and this reference is one step; the shard's list holds another one.
+        let before = state.fetch_sub(RUNNING | REFERENCE, Ordering::AcqRel);
+        forget(self);
+        if before & SCHEDULED != 0 {
+            // It was woken or aborted while it ran: who did that left the queueing to us.
+            let before = header_of(&header).state.fetch_add(REFERENCE, Ordering::Relaxed);
+            debug_assert!(before >= REFERENCE);
+            schedule(TaskRef { header });
+        }
+        Ran::Pending
+    }
+
+    /// Drops the future of a task of a shard that ends. Called on the home shard, outside of any poll.
+    pub(crate) fn shut_down(self) -> Option<usize> {
+        let state = &self.header().state;
+        let before = state.fetch_or(RUNNING | ABORTED, Ordering::AcqRel);
+        if before & (COMPLETE | RUNNING) != 0 {
+            if before & RUNNING == 0 {
+                state.fetch_and(!RUNNING, Ordering::AcqRel);
+            }
+            return None;
+        }
+        // SAFETY: this is the home shard, which has just set RUNNING (S6).
+        unsafe { (self.header().table.cancel)(self.header) };
+        match self.complete() {
+            Ran::Complete { place } => Some(place),
+            Ran::Pending => None,
+        }
+    }
+
+    /// RUNNING becomes COMPLETE: the output is the join handle's, or nobody's.
+    fn complete(self) -> Ran {
+        let header = self.header();
+        let place = header.place.get();
+        let before = header.state.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel);
+        if before & JOIN == 0 {
+            // SAFETY: there is no join handle and never will be again, so the output is ours (S6).
+            unsafe { (header.table.drop_output)(self.header) };
+        } else if before & JOIN_WAKER != 0 {
+            // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the bit (S6).
+            let waker = unsafe { (*header.join_waker.get()).take() };
+            let after = header.state.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
+            debug_assert!(after & COMPLETE != 0);
+            if let Some(waker) = waker {
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+        }
+        Ran::Complete { place }
+    }
+
+    /// Asks for the future to be dropped, from any thread.
+    pub(crate) fn abort(&self) {
+        let state = &self.header().state;
+        let before = state.fetch_or(ABORTED | SCHEDULED, Ordering::AcqRel);
+        if before & (SCHEDULED | COMPLETE | RUNNING) == 0 {
+            schedule(self.clone());
+        }
+    }
+
+    /// The output, if it is there; else `waker` is woken when it is.
+    pub(crate) fn poll_join<T>(&self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
+        let mut output = Poll::Pending;
+        if self.is_complete() || !self.set_join_waker(cx.waker()) {
+            // SAFETY: COMPLETE is set, and the caller is the join handle, whose type parameter is the output's (S6).
+            unsafe {
+                (self.header().table.take_output)(self.header, (&raw mut output).cast::<()>());
+            }
+        }
+        output
+    }
+
+    /// `false` if the task completed meanwhile.
+    fn set_join_waker(&self, waker: &Waker) -> bool {
+        let header = self.header();
+        let state = header.state.load(Ordering::Acquire);
+        if state & JOIN_WAKER != 0 {
+            // SAFETY: the cell is the shard's only for taking it at completion; reading it here is sound because only this
+            // handle writes it, and `take` happens after COMPLETE is set. So the bit is cleared first.
+            if !self.reclaim_join_waker() {
+                return false;
+            }
+        }
+        // SAFETY: JOIN_WAKER is clear, so the cell is the join handle's, and there is one of those (S6).
+        unsafe {
+            let cell = &mut *header.join_waker.get();
+            match cell {
+                Some(known) if known.will_wake(waker) => {}
+                _ => *cell = Some(waker.clone()),
+            }
+        }
+        let set = header.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+            (state & COMPLETE == 0).then_some(state | JOIN_WAKER)
+        });
+        set.is_ok()
+    }
+
+    /// Takes the join waker's cell back from the shard; `false` if the task completed first.
+    fn reclaim_join_waker(&self) -> bool {
+        let cleared =
+            self.header().state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state & COMPLETE == 0).then_some(state & !JOIN_WAKER)
+            });
+        cleared.is_ok()
+    }
+
+    /// The join handle is gone: a complete task's output is dropped here, a running one's when it is there.
+    pub(crate) fn detach(&self) {
+        let header = self.header();
+        // Setting JOIN to 0 before COMPLETE hands the output to the shard, after COMPLETE it is ours to drop.
+        let before = header.state.fetch_and(!JOIN, Ordering::AcqRel);
+        if before & COMPLETE != 0 {
+            // SAFETY: COMPLETE was set while there was a join handle, so the output is the handle's: ours (S6).
+            unsafe { (header.table.drop_output)(self.header) };
+        }
+        // The join waker, if there is one, is dropped with the task or at its completion.
+    }
+
+    fn borrowed_waker(&self) -> Waker {
+        // SAFETY: the table's functions keep the contract of `RawWaker`; the caller keeps the waker from being dropped, so
+        // that it needs no count of its own.
+        unsafe { Waker::from_raw(RawWaker::new(self.header.as_ptr().cast(), &WAKER)) }
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> TaskRef {
+        let before = self.header().state.fetch_add(REFERENCE, Ordering::Relaxed);
+        // Half of the range is left: far more references than there is memory for are a leak in a loop.
+        assert!(before < usize::MAX / 2, "a task has too many references");
+        TaskRef { header: self.header }
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        let state = &self.header().state;
+        let before = state.fetch_sub(REFERENCE, Ordering::Release);
+        if before < 2 * REFERENCE {
+            // The acquire load orders every other owner's last access before the freeing (S10).
+            state.load(Ordering::Acquire);
+            // SAFETY: this was the last reference (S10).
+            unsafe { (header_of(&self.header).table.free)(self.header) };
+        }
+    }
+}
+
+fn header_of(header: &NonNull<Header>) -> &Header {
+    // SAFETY: callers hold, or have just given up but not yet acted on, a counted reference (S10).
+    unsafe { header.as_ref() }
+}
+
+/// Puts a task with SCHEDULED set where its shard will find it.
+fn schedule(task: TaskRef) {
+    let elsewhere = context::with_shard(|shard| match shard {
+        Some(shard) if shard.id() == task.header().remote.id() => {
+            shard.push_ready(task);
+            None
+        }
+        _ => Some(task),
+    });
+    if let Some(task) = elsewhere {
+        let remote = task.header().remote.clone();
+        remote.send(Message::Wake(task));
+    }
+}
+
+static WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone_waker, wake_by_value, wake_by_reference, drop_waker);
+
+fn task_of(data: *const ()) -> ManuallyDrop<TaskRef> {
+    let header = NonNull::new(data.cast_mut().cast::<Header>()).expect("a waker names a task");
+    ManuallyDrop::new(TaskRef { header })
+}
+
+unsafe fn clone_waker(data: *const ()) -> RawWaker {
+    forget(TaskRef::clone(&task_of(data)));
+    RawWaker::new(data, &WAKER)
+}
+
+unsafe fn wake_by_value(data: *const ()) {
+    let task = ManuallyDrop::into_inner(task_of(data));
+    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    if before & (SCHEDULED | RUNNING | COMPLETE) == 0 {
+        schedule(task);
+    }
+}
+
+unsafe fn wake_by_reference(data: *const ()) {
+    let task = task_of(data);
+    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    if before & (SCHEDULED | RUNNING | COMPLETE) == 0 {
+        schedule(TaskRef::clone(&task));
+    }
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    drop(ManuallyDrop::into_inner(task_of(data)));
+}

@@ -1,0 +1,123 @@
+//! Spawning.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use crate::context;
+use crate::task::{Id, JoinHandle};
+
+thread_local! {
+    static RUNNING: Cell<Option<Id>> = const { Cell::new(None) };
+}
+
+/// Names the task that is polled. Called by the shard.
+#[inline]
+pub(crate) fn set_running(id: Option<Id>) -> Option<Id> {
+    RUNNING.with(|running| running.replace(id))
+}
+
+/// The id of the task that is running, if one is.
+pub fn try_id() -> Option<Id> {
+    RUNNING.with(Cell::get)
+}
+
+/// The id of the task that is running.
+///
+/// # Panics
+///
+/// Outside of a task.
+#[track_caller]
+pub fn id() -> Id {
+    try_id().expect("this is not called from within a task")
+}
+
+/// Spawns a task, wherever a runtime is entered. On a shard it stays on that shard; elsewhere the runtime picks one.
+///
+/// The task starts at its shard's next turn, whether or not the handle is awaited.
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut future = Some(future);
+    let here = context::with_shard(|shard| {
+        shard.map(|shard| shard.spawn(future.take().expect("taken once")))
+    });
+    match here {
+        Some(handle) => handle,
+        None => context::handle_or_panic().spawn(future.take().expect("no shard took it")),
+    }
+}
+
+/// Spawns a task that needs not be `Send`, on the shard that is running.
+///
+/// # Panics
+///
+/// Where no shard is running: in `Runtime::block_on` of a runtime whose shards have threads of their own, spawn with
+/// [`spawn_on`].
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let mut future = Some(future);
+    let here = context::with_shard(|shard| {
+        shard.map(|shard| shard.spawn(future.take().expect("taken once")))
+    });
+    here.expect(
+        "`spawn_local` must be called from a task, or from within `#[runtime::main]` or \
+         `Builder::run`: there is no shard on this thread",
+    )
+}
+
+/// Spawns what `make` returns on shard number `shard`, counted from 0. The closure is sent there, so the future needs not be
+/// `Send`.
+///
+/// # Panics
+///
+/// Where no runtime is entered, or where it has no such shard.
+#[track_caller]
+pub fn spawn_on<M, F>(shard: usize, make: M) -> JoinHandle<F::Output>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    context::handle_or_panic().spawn_on(shard, make)
+}
+
+/// Runs a closure that blocks on a thread of the runtime's own for such.
+///
+/// A closure that has begun can't be aborted; one that has not is dropped when its handle is aborted.
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[track_caller]
+pub fn spawn_blocking<F, R>(work: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    context::handle_or_panic().spawn_blocking(work)
+}
+
+/// Runs a closure that blocks on this very thread.
+///
+/// Unlike in tokio, the shard's other tasks can't be moved away meanwhile: they wait. Use [`spawn_blocking`] for all but the
+/// shortest work; this is here so that code written for tokio compiles and is correct.
+pub fn block_in_place<F, R>(work: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    let scope = context::ShardScope::leave();
+    let result = work();
+    drop(scope);
+    result
+}

@@ -1,0 +1,22 @@
+//! Giving the other tasks of a shard their turn.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Lets the shard's other ready tasks run, and its completions arrive, before this one goes on.
+///
+/// # Cancel safety
+///
+/// Safe: it holds nothing.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

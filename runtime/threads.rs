@@ -1,0 +1,17 @@
+//! The one place where threads are started.
+
+use std::io;
+use std::thread;
+
+/// Starts a thread. Nobody joins it: what it is waited for by is said where its work is.
+pub(crate) fn start(
+    name: String,
+    stack_bytes: Option<usize>,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let mut builder = thread::Builder::new().name(name);
+    if let Some(bytes) = stack_bytes {
+        builder = builder.stack_size(bytes);
+    }
+    builder.spawn(work)
+}

@@ -1,0 +1,270 @@
+//! The kernel: Linux, through io_uring.
+//!
+//! This folder is the only place that talks to the operating system.
+
+#![allow(unsafe_code)] // Rings, tables and system calls.
+
+mod calls;
+mod donor;
+mod limits;
+mod run_call;
+mod setup;
+mod wake;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, opcode, types};
+use ringhold_buffers::ARENA_SLOTS;
+
+use crate::call::{Call, CallPointer};
+use crate::kernel::{
+    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+};
+use crate::sqe::Sqe;
+use crate::start_error::StartError;
+use crate::uring::calls::Answers;
+use crate::uring::donor::DonorRing;
+use crate::uring::wake::{WAKE, WakeEvent};
+
+pub(crate) use limits::pin_this_thread;
+
+/// The system that is Linux.
+#[derive(Debug)]
+pub(crate) struct Linux;
+
+impl System for Linux {
+    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
+        Ok(Box::new(Uring::new(config)?))
+    }
+
+    fn donor(&self) -> io::Result<Box<dyn Donor>> {
+        Ok(Box::new(DonorRing::new()?))
+    }
+
+    fn close(&self, descriptor: RawFd) {
+        // SAFETY: the caller, the last handle of an `Fd`, owns the descriptor (S1).
+        unsafe { rustix::io::close(descriptor) };
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn locked_memory_limit(&self) -> Option<u64> {
+        limits::locked_memory_limit()
+    }
+}
+
+/// One shard's ring.
+struct Uring {
+    ring: IoUring,
+    /// The ring's index among the thread's registered rings; the descriptor where that isn't supported.
+    enter_with: setup::EnterWith,
+    no_iowait: bool,
+    capacity: Capacity,
+    wake: Arc<WakeEvent>,
+    wake_armed: bool,
+    answers: Arc<Answers>,
+    files: Table,
+    buffers: Table,
+}
+
+/// Whether a table of the ring is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Unregistered,
+    Registered,
+    /// The kernel refused it once; it isn't asked again.
+    Refused,
+}
+
+impl Uring {
+    fn new(config: &KernelConfig) -> Result<Uring, StartError> {
+        let ring = setup::ring(config)?;
+        let wake = Arc::new(WakeEvent::new().map_err(|error| setup::explain(error, config))?);
+        let parameters = ring.params();
+        let files = u64::from(config.files).min(limits::open_files_limit());
+        let capacity = Capacity {
+            submissions: parameters.sq_entries(),
+            // One completion is kept for the wake-up.
+            operations: parameters.cq_entries() - 1,
+            files: u32::try_from(files).unwrap_or(u32::MAX),
+        };
+        let no_iowait = parameters.is_feature_no_iowait();
+        let enter_with = setup::register_ring(&ring);
+        let answers = Arc::new(Answers::new(wake.clone()));
+        Ok(Uring {
+            ring,
+            enter_with,
+            no_iowait,
+            capacity,
+            wake,
+            wake_armed: false,
+            answers,
+            files: Table::Unregistered,
+            buffers: Table::Unregistered,
+        })
+    }
+
+    /// Keeps one read of the wake-up event in flight. `false` if the queue has no room for it.
+    fn arm_wake(&mut self) -> bool {
+        if !self.wake_armed {
+            let read = self.wake.read();
+            // SAFETY: the read's target is static (S2), and `self.wake` keeps the event open.
+            self.wake_armed = unsafe { self.ring.submission().push(&read) }.is_ok();
+        }
+        self.wake_armed
+    }
+
+    fn submit(&mut self, wait: Wait) -> io::Result<()> {
+        let to_submit = self.ring.submission().len() as u32;
+        let mut flags = EnterFlags::GETEVENTS | self.enter_with.flags();
+        match wait {
+            Wait::No => self.enter_with.enter(to_submit, 0, flags, None),
+            Wait::For { timeout, idle } => {
+                if idle && self.no_iowait {
+                    flags |= EnterFlags::NO_IOWAIT;
+                }
+                let Some(timeout) = timeout else {
+                    return self.enter_with.enter(to_submit, 1, flags, None);
+                };
+                let timespec = Timespec::from(timeout.min(Duration::from_secs(1 << 30)));
+                let arguments = SubmitArgs::new().timespec(&timespec);
+                match self.enter_with.enter(to_submit, 1, flags, Some(&arguments)) {
+                    Err(error) if error.raw_os_error() == Some(libc::ETIME) => Ok(()),
+                    other => other,
+                }
+            }
+        }
+    }
+}
+
+// SAFETY: io_uring completes each entry exactly once with its user data (S3) and uses the memory that an entry points to
+// between its submission and that completion only; a cold call runs once, and is answered after the last access to it.
+unsafe impl Kernel for Uring {
+    #[inline]
+    unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)
+    }
+
+    unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>) {
+        calls::start(CallPointer(call), user_data, &self.answers);
+    }
+
+    fn needs_enter(&self) -> bool {
+        // SAFETY: this kernel is the only user of its ring, and `&self` keeps `push` away meanwhile (S8).
+        let queue = unsafe { self.ring.submission_shared() };
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || self.answers.are_there()
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if !self.arm_wake() {
+            // The queue is full of operations: it is handed over first, so that no wait is without a wake-up.
+            self.submit(Wait::No)?;
+            if !self.arm_wake() {
+                return Ok(());
+            }
+        }
+        let wait = if self.answers.are_there() { Wait::No } else { wait };
+        self.submit(wait)
+    }
+
+    fn reap(&mut self, batch: &mut Vec<Cqe>) {
+        let mut room = batch.capacity() - batch.len();
+        let completions = self.ring.completion();
+        for cqe in completions {
+            if cqe.user_data() == WAKE {
+                self.wake_armed = false;
+                continue;
+            }
+            batch.push(Cqe {
+                user_data: cqe.user_data(),
+                result: cqe.result(),
+                flags: cqe.flags(),
+            });
+            room -= 1;
+            if room == 0 {
+                return;
+            }
+        }
+        self.answers.take(room, batch);
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    #[inline]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.wake.clone()
+    }
+
+    fn set_file(&mut self, slot: u32, descriptor: Option<RawFd>) -> io::Result<()> {
+        if self.files == Table::Unregistered {
+            let registered = self.ring.submitter().register_files_sparse(self.capacity.files);
+            self.files = if registered.is_ok() { Table::Registered } else { Table::Refused };
+        }
+        if self.files == Table::Refused {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        let descriptors = [descriptor.unwrap_or(-1)];
+        self.ring.submitter().register_files_update(slot, &descriptors).map(drop)
+    }
+
+    fn attach_arenas(&mut self, donor: &dyn Donor, arenas: &[ArenaEntry]) -> io::Result<()> {
+        if donor.can_be_cloned() {
+            self.ring.submitter().register_buffers_clone_offset(
+                donor.descriptor(),
+                0,
+                0,
+                0,
+                CloneBuffersFlags::DST_REPLACE,
+            )?;
+            self.buffers = Table::Registered;
+            return Ok(());
+        }
+        if self.buffers == Table::Unregistered {
+            self.ring.submitter().register_buffers_sparse(ARENA_SLOTS as u32)?;
+            self.buffers = Table::Registered;
+        }
+        for arena in arenas {
+            donor::update_slot(&self.ring, u32::from(arena.id.slot), arena.address, arena.length)?;
+        }
+        Ok(())
+    }
+
+    fn detach_arena(&mut self, slot: u16) -> io::Result<()> {
+        donor::update_slot(&self.ring, u32::from(slot), 0, 0)
+    }
+
+    fn unregister(&mut self) {
+        // What fails here is undone by the ring's end; the explicit calls give locked memory back now.
+        if self.buffers == Table::Registered {
+            let _ = self.ring.submitter().unregister_buffers();
+        }
+        if self.files == Table::Registered {
+            let _ = self.ring.submitter().unregister_files();
+        }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        self.enter_with.unregister(self.ring.as_raw_fd());
+    }
+}
+
+/// Whether nothing points anywhere: the entry that keeps a wake-up readable.
+fn wake_read(event: RawFd, sink: *mut u8) -> io_uring::squeue::Entry {
+    opcode::Read::new(types::Fd(event), sink, 8).build().user_data(WAKE)
+}

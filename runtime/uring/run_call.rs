@@ -1,0 +1,221 @@
+//! Cold calls on Linux: what each of them does. Runs on a thread that may block.
+#![allow(unsafe_code)] // Descriptors that a call names and its operation keeps open.
+
+use std::ffi::{CStr, OsStr};
+use std::fs;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
+
+use crate::call::{Call, DirectoryEntry};
+use crate::fd::Fd;
+
+/// Room for one batch of `getdents64(2)`, in bytes: some thousand short names.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// How often a call that a signal interrupted is begun again before the error is the caller's. The
+/// pool's threads block signals, so once would do.
+const INTERRUPTIONS: usize = 16;
+
+/// Does what `call` says, and fills its answer in. Gives the result, or a negated errno.
+pub(crate) fn run(call: &mut Call) -> i32 {
+    for _ in 1..INTERRUPTIONS {
+        match attempt(call) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return result_of(outcome),
+        }
+    }
+    result_of(attempt(call))
+}
+
+fn result_of(outcome: io::Result<i32>) -> i32 {
+    match outcome {
+        Ok(result) => result,
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
+fn attempt(call: &mut Call) -> io::Result<i32> {
+    match call {
+        Call::ReadLink { path, target } => {
+            *target = fs::read_link(as_path(path))?.into_os_string().into_vec();
+        }
+        Call::Canonicalize { path, resolved } => {
+            *resolved = fs::canonicalize(as_path(path))?.into_os_string().into_vec();
+        }
+        Call::ReadDirectory { directory, entries } => {
+            read_directory(borrow(directory), entries)?;
+        }
+        Call::SetMode { path, mode } => {
+            rustix::fs::chmod(path.as_c_str(), Mode::from_raw_mode(*mode))?;
+        }
+        Call::SetModeOf { file, mode } => {
+            rustix::fs::fchmod(borrow(file), Mode::from_raw_mode(*mode))?;
+        }
+        Call::Duplicate { file, system, copy } => {
+            let descriptor = rustix::io::fcntl_dupfd_cloexec(borrow(file), 0)?;
+            *copy = Some(Fd::new(descriptor.into_raw_fd(), system.clone()));
+        }
+        Call::Truncate { file, length } => rustix::fs::ftruncate(borrow(file), *length)?,
+        Call::Seek { file, offset, whence, position } => {
+            *position = rustix::fs::seek(borrow(file), seek_from(*offset, *whence)?)?;
+        }
+        Call::Metadata { path, follow, metadata } => {
+            let path = as_path(path);
+            let answer = if *follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+            *metadata = Some(Box::new(answer?));
+        }
+        Call::MetadataOf { file, metadata } => {
+            *metadata = Some(Box::new(as_std_file(file).metadata()?));
+        }
+        Call::Position { file, position, append } => {
+            let file = borrow(file);
+            *position = rustix::fs::tell(file)?;
+            *append = rustix::fs::fcntl_getfl(file)?.contains(OFlags::APPEND);
+        }
+        Call::CopyRange { source, target, offset, length } => {
+            return copy_range(source, target, *offset, *length);
+        }
+        Call::SetTimesOf { file, accessed, modified } => {
+            let mut times = fs::FileTimes::new();
+            if let Some(time) = accessed {
+                times = times.set_accessed(*time);
+            }
+            if let Some(time) = modified {
+                times = times.set_modified(*time);
+            }
+            as_std_file(file).set_times(times)?;
+        }
+    }
+    Ok(0)
+}
+
+fn as_path(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+/// The descriptor of an open file, for the time of a call on it.
+fn borrow(file: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: the operation whose call this is holds the file until the call is complete (S1), and
+    // the call is borrowed for that long.
+    unsafe { BorrowedFd::borrow_raw(*file) }
+}
+
+/// An open file as std has it, which doesn't close it.
+fn as_std_file(file: &RawFd) -> ManuallyDrop<fs::File> {
+    // SAFETY: as for `borrow`; the descriptor isn't closed here, since the value is never dropped.
+    ManuallyDrop::new(unsafe { fs::File::from_raw_fd(borrow(file).as_raw_fd()) })
+}
+
+fn seek_from(offset: i64, whence: i32) -> io::Result<SeekFrom> {
+    match whence {
+        libc::SEEK_SET => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid()),
+        libc::SEEK_CUR => Ok(SeekFrom::Current(offset)),
+        libc::SEEK_END => Ok(SeekFrom::End(offset)),
+        _ => Err(invalid()),
+    }
+}
+
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
+}
+
+/// One batch: `RawDir` asks the kernel again only when its buffer is used up, so the loop ends
+/// before that.
+fn read_directory(
+    directory: BorrowedFd<'_>,
+    entries: &mut Vec<DirectoryEntry>,
+) -> rustix::io::Result<()> {
+    entries.clear();
+    let mut buffer = Vec::with_capacity(BATCH_BYTES);
+    let mut batch = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = batch.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            let (inode, kind) = (entry.ino(), d_type(entry.file_type()));
+            entries.push(DirectoryEntry { name: name.to_owned(), inode, kind });
+        }
+        // A batch of nothing but `.` and `..` is no end: go on to the next one.
+        if batch.is_buffer_empty() && !entries.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn d_type(kind: rustix::fs::FileType) -> u8 {
+    use rustix::fs::FileType;
+    match kind {
+        FileType::RegularFile => libc::DT_REG,
+        FileType::Directory => libc::DT_DIR,
+        FileType::Symlink => libc::DT_LNK,
+        FileType::Fifo => libc::DT_FIFO,
+        FileType::Socket => libc::DT_SOCK,
+        FileType::CharacterDevice => libc::DT_CHR,
+        FileType::BlockDevice => libc::DT_BLK,
+        FileType::Unknown => libc::DT_UNKNOWN,
+    }
+}
+
+fn copy_range(source: &Fd, target: &Fd, offset: u64, length: u32) -> io::Result<i32> {
+    let (from, to) = (source.descriptor(), target.descriptor());
+    let (mut read_at, mut write_at) = (offset, offset);
+    let copied = rustix::fs::copy_file_range(
+        borrow(&from),
+        Some(&mut read_at),
+        borrow(&to),
+        Some(&mut write_at),
+        length as usize,
+    )?;
+    i32::try_from(copied).map_err(|_| Errno::OVERFLOW.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn directory() -> fs::File {
+        fs::File::open("/proc/self/fd").expect("procfs is mounted")
+    }
+
+    #[test]
+    fn a_failing_call_gives_its_negated_errno() {
+        let mut call =
+            Call::ReadLink { path: c"/proc/no such file".to_owned(), target: Vec::new() };
+        assert_eq!(run(&mut call), -libc::ENOENT);
+    }
+
+    #[test]
+    fn a_directory_is_read_to_its_end_without_dots() {
+        let open = directory();
+        let mut names = Vec::new();
+        loop {
+            let directory = open.as_fd().as_raw_fd();
+            let mut call = Call::ReadDirectory { directory, entries: Vec::new() };
+            assert_eq!(run(&mut call), 0);
+            let Call::ReadDirectory { entries, .. } = call else { unreachable!() };
+            if entries.is_empty() {
+                break;
+            }
+            names.extend(entries.into_iter().map(|entry| entry.name));
+        }
+        let own = open.as_raw_fd().to_string();
+        assert!(names.iter().any(|name| name.to_bytes() == own.as_bytes()), "{names:?}");
+        assert!(!names.iter().any(|name| name.to_bytes().starts_with(b".")), "{names:?}");
+    }
+
+    #[test]
+    fn what_has_no_position_says_so() {
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let file = reader.as_raw_fd();
+        let mut call = Call::Position { file, position: 7, append: false };
+        assert_eq!(run(&mut call), -libc::ESPIPE);
+    }
+}

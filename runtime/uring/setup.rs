@@ -1,0 +1,174 @@
+//! Setting a ring up: the ladder of flags, the registered descriptor, and what a refusal means.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use io_uring::types::SubmitArgs;
+use io_uring::{EnterFlags, IoUring};
+
+use crate::kernel::KernelConfig;
+use crate::start_error::StartError;
+use crate::uring::limits;
+
+/// How long locked memory that another ring has just given back may take to arrive.
+const LATE_MEMORY: Duration = Duration::from_millis(500);
+
+/// A ring with every flag that this kernel has of: single issuer, deferred task work with its flag, no array of
+/// submission indices (6.6), and submitting on after an error.
+pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
+    let deadline = Instant::now() + LATE_MEMORY;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let error = match build(config, true) {
+            Ok(ring) => return Ok(ring),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                match build(config, false) {
+                    Ok(ring) => return Ok(ring),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        // A ring that was closed gives its locked memory back some milliseconds later.
+        if error.raw_os_error() != Some(libc::ENOMEM) || Instant::now() >= deadline {
+            return Err(explain(error, config));
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+}
+
+fn build(config: &KernelConfig, no_sqarray: bool) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder
+        .dontfork()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(config.completions);
+    if no_sqarray {
+        builder.setup_no_sqarray();
+    }
+    builder.build(config.submissions)
+}
+
+/// What the kernel's refusal means, and what the user can do about it.
+pub(super) fn explain(error: io::Error, config: &KernelConfig) -> StartError {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => StartError::NotInKernel { release: limits::kernel_release() },
+        Some(libc::EPERM | libc::EACCES) => match limits::io_uring_disabled() {
+            Some(value) if value > 0 => StartError::ForbiddenBySysctl { value },
+            _ => StartError::ForbiddenBySeccomp,
+        },
+        // The sizes are powers of two within bounds, so what is invalid are the flags.
+        Some(libc::EINVAL) => StartError::KernelTooOld { release: limits::kernel_release() },
+        Some(libc::ENOMEM) => StartError::LockedMemory {
+            limit: limits::locked_memory_limit(),
+            needed: ring_bytes(config),
+        },
+        Some(libc::EMFILE | libc::ENFILE) => {
+            StartError::TooManyOpenFiles { limit: limits::open_files_limit() }
+        }
+        _ => StartError::Other(error),
+    }
+}
+
+/// About what Linux 6.18 charges a ring: its entries, its completions and a page each for the rest.
+fn ring_bytes(config: &KernelConfig) -> u64 {
+    let submissions = u64::from(config.submissions) * 64;
+    let completions = u64::from(config.completions) * 16 + 4096;
+    submissions.next_multiple_of(4096) + completions.next_multiple_of(4096)
+}
+
+/// What names the ring in `io_uring_enter`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EnterWith {
+    Descriptor(RawFd),
+    /// The index among the thread's registered rings: saves the kernel a look-up of the descriptor, 13 to 15 ns an enter.
+    Registered(u32),
+}
+
+const IORING_REGISTER_RING_FDS: libc::c_uint = 20;
+const IORING_UNREGISTER_RING_FDS: libc::c_uint = 21;
+
+/// `struct io_uring_rsrc_update`.
+#[repr(C)]
+struct RingUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// Registers the ring for the calling thread. The crate's own call is forgotten with its temporary submitter, and it
+/// keeps no index that could be asked for, so the two system calls are made here.
+pub(super) fn register_ring(ring: &IoUring) -> EnterWith {
+    let descriptor = ring.as_raw_fd();
+    let mut update = RingUpdate { offset: u32::MAX, reserved: 0, data: descriptor as u64 };
+    match register(descriptor, IORING_REGISTER_RING_FDS, &mut update) {
+        Ok(1) => EnterWith::Registered(update.offset),
+        _ => EnterWith::Descriptor(descriptor),
+    }
+}
+
+fn register(descriptor: RawFd, code: libc::c_uint, update: &mut RingUpdate) -> io::Result<i64> {
+    // SAFETY: the kernel reads and writes one `io_uring_rsrc_update`, during the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_io_uring_register, descriptor, code, ptr::from_mut(update), 1)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+impl EnterWith {
+    pub(super) fn flags(self) -> EnterFlags {
+        match self {
+            EnterWith::Descriptor(_) => EnterFlags::empty(),
+            EnterWith::Registered(_) => EnterFlags::from_bits_retain(1 << 4),
+        }
+    }
+
+    /// `io_uring_enter(2)`.
+    pub(super) fn enter(
+        self,
+        to_submit: u32,
+        min_complete: u32,
+        flags: EnterFlags,
+        arguments: Option<&SubmitArgs<'_, '_>>,
+    ) -> io::Result<()> {
+        let ring = match self {
+            EnterWith::Descriptor(descriptor) => descriptor as u32,
+            EnterWith::Registered(index) => index,
+        };
+        let (flags, address, size) = match arguments {
+            // `SubmitArgs` is the kernel's `struct io_uring_getevents_arg`, 24 bytes.
+            Some(arguments) => {
+                (flags | EnterFlags::EXT_ARG, ptr::from_ref(arguments).addr(), 24_usize)
+            }
+            None => (flags, 0, 8_usize),
+        };
+        // SAFETY: entries that are submitted were pushed under `Kernel::push`'s contract (S1, S2); the arguments are
+        // read during the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                ring,
+                to_submit,
+                min_complete,
+                flags.bits(),
+                address,
+                size,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Frees the thread's index; a thread has sixteen.
+    pub(super) fn unregister(self, descriptor: RawFd) {
+        if let EnterWith::Registered(offset) = self {
+            let mut update = RingUpdate { offset, reserved: 0, data: 0 };
+            let _ = register(descriptor, IORING_UNREGISTER_RING_FDS, &mut update);
+        }
+    }
+}
