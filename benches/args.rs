@@ -1,0 +1,210 @@
+//! The command line, and the plan of a run that follows from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::contender::Contender;
+use crate::load::{PAGE_BYTES, Workload};
+
+/// Ringhold beside a hand-written ring loop and beside its peers.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Random reads of 4 KiB from a file in the page cache, a number of tasks in flight.
+    Read(Measure),
+    /// Spawning empty tasks and joining them, in batches of --tasks.
+    Spawn(Measure),
+    /// Tasks that wake themselves and give way to each other.
+    Yield(Measure),
+    /// Runs one contender in this process: what the other commands start, once a contender and
+    /// round.
+    #[command(hide = true)]
+    Contend(Contend),
+}
+
+#[derive(Debug, Parser)]
+pub struct Contend {
+    #[arg(long)]
+    pub contender: Contender,
+    /// The load, as JSON.
+    #[arg(long)]
+    pub load: String,
+    #[arg(long)]
+    pub cpu: usize,
+}
+
+/// Which read of Ringhold's is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Api {
+    /// `read_fixed` into a lease of the registered pool.
+    Fixed,
+    /// `read_at` into a `Vec<u8>`.
+    At,
+    /// Both, as two contenders.
+    Both,
+}
+
+#[derive(Debug, Parser)]
+pub struct Measure {
+    /// Tasks in flight (read, yield), or tasks a batch (spawn). Default: 32, for spawn and yield
+    /// 1000.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub tasks: Option<u32>,
+    /// The contenders beside ringhold.
+    #[arg(long, value_delimiter = ',', default_value = "raw")]
+    pub vs: Vec<Contender>,
+    /// Leave ringhold out.
+    #[arg(long)]
+    pub without_ringhold: bool,
+    /// Which read of ringhold's.
+    #[arg(long, default_value = "fixed")]
+    pub api: Api,
+    /// Rounds; each runs every contender once, in turn, each in a fresh process.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Measured operations a contender and round. Default: 400000 (read), 1000000 (spawn),
+    /// 10000000 (yield).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ops: Option<u64>,
+    /// Size of the file to read from, in MiB.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    pub size: u64,
+    /// Where the file is made. Default: $TMPDIR, or else /var/tmp.
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
+    /// The CPU that every contender is pinned to. Default: the last one allowed.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+    /// Clock every operation, too; this costs each contender two readings of the clock an
+    /// operation.
+    #[arg(long)]
+    pub latency: bool,
+    /// Count user instructions an operation under callgrind instead of measuring time.
+    #[arg(long, conflicts_with_all = ["rounds", "ops", "miniature"])]
+    pub instructions: bool,
+    /// One round of 2000 operations on a file of 1 MiB: shows that everything runs, measures
+    /// nothing.
+    #[arg(long, conflicts_with_all = ["rounds", "ops", "size"])]
+    pub miniature: bool,
+    /// Write the results to this file, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What a run does, with every default filled in.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub workload: Workload,
+    pub contenders: Vec<Contender>,
+    pub tasks: u32,
+    pub rounds: u32,
+    pub ops: u64,
+    pub pages: u64,
+    pub cpu: usize,
+    pub latency: bool,
+}
+
+const MINIATURE_OPS: u64 = 2_000;
+
+impl Measure {
+    /// The plan for `workload`.
+    pub fn plan(&self, workload: Workload) -> Result<Plan, String> {
+        let (default_tasks, default_ops) = match workload {
+            Workload::Read => (32, 400_000),
+            Workload::Spawn => (1_000, 1_000_000),
+            Workload::Yield => (1_000, 10_000_000),
+        };
+        let (rounds, ops, size_mib) = if self.miniature {
+            (1, MINIATURE_OPS, 1)
+        } else {
+            (self.rounds, self.ops.unwrap_or(default_ops), self.size)
+        };
+        Ok(Plan {
+            workload,
+            contenders: self.contenders(workload)?,
+            tasks: self.tasks.unwrap_or(default_tasks),
+            rounds,
+            ops,
+            pages: size_mib * 1024 * 1024 / PAGE_BYTES as u64,
+            cpu: match self.cpu {
+                Some(cpu) => cpu,
+                None => crate::rounds::last_allowed_cpu().map_err(|error| error.to_string())?,
+            },
+            latency: self.latency,
+        })
+    }
+
+    /// The directory of the file: never one of the build's, so that the file system under it is the
+    /// same whoever builds.
+    pub fn directory(&self) -> PathBuf {
+        self.directory
+            .clone()
+            .or_else(|| std::env::var_os("TMPDIR").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("/var/tmp"))
+    }
+
+    fn contenders(&self, workload: Workload) -> Result<Vec<Contender>, String> {
+        let mut contenders = Vec::new();
+        if !self.without_ringhold {
+            match (workload, self.api) {
+                (Workload::Read, Api::At) => contenders.push(Contender::RingholdAt),
+                (Workload::Read, Api::Both) => {
+                    contenders.extend([Contender::Ringhold, Contender::RingholdAt]);
+                }
+                _ => contenders.push(Contender::Ringhold),
+            }
+        }
+        for contender in &self.vs {
+            contender.available()?;
+            if !contenders.contains(contender) {
+                contenders.push(*contender);
+            }
+        }
+        Ok(contenders)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_of(line: &str) -> Result<Plan, String> {
+        let parsed = Args::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        match parsed.command {
+            Command::Read(measure) => measure.plan(Workload::Read),
+            Command::Spawn(measure) => measure.plan(Workload::Spawn),
+            other => panic!("not a measure of these tests: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_read_without_options_is_ringhold_and_raw_at_32() {
+        let plan = plan_of("bench read").unwrap();
+        assert_eq!(plan.contenders, [Contender::Ringhold, Contender::Raw]);
+        assert_eq!((plan.tasks, plan.rounds, plan.ops, plan.pages), (32, 7, 400_000, 16_384));
+    }
+
+    #[test]
+    fn both_reads_are_two_contenders_and_a_name_twice_is_one() {
+        let plan = plan_of("bench read --api both --vs raw,raw").unwrap();
+        assert_eq!(plan.contenders, [Contender::Ringhold, Contender::RingholdAt, Contender::Raw]);
+    }
+
+    #[test]
+    fn a_miniature_is_one_round_of_2000() {
+        let plan = plan_of("bench spawn --miniature").unwrap();
+        assert_eq!((plan.tasks, plan.rounds, plan.ops), (1_000, 1, 2_000));
+    }
+
+    #[test]
+    fn a_miniature_refuses_its_own_rounds() {
+        assert!(plan_of("bench read --miniature --rounds 3").is_err());
+    }
+}

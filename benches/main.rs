@@ -1,0 +1,80 @@
+//! The benchmark binary: the contenders side by side, in one run, as ratios to the least the
+//! machine asks.
+
+mod args;
+mod cached_file;
+mod contender;
+mod instructions;
+mod least;
+mod load;
+mod meter;
+mod raw;
+mod report;
+mod ringhold;
+mod rounds;
+
+#[cfg(feature = "peers")]
+mod compio;
+#[cfg(feature = "peers")]
+mod monoio;
+#[cfg(feature = "peers")]
+mod tokio;
+#[cfg(feature = "peers")]
+mod tokio_uring;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Command, Contend, Measure};
+use load::Workload;
+
+fn main() -> ExitCode {
+    let done = match args::Args::parse().command {
+        Command::Contend(contend) => contend_here(&contend),
+        Command::Read(measure) => measure_all(Workload::Read, &measure),
+        Command::Spawn(measure) => measure_all(Workload::Spawn, &measure),
+        Command::Yield(measure) => measure_all(Workload::Yield, &measure),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringhold-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The parent: prepares the file, runs the contenders as processes of their own, and reports.
+fn measure_all(workload: Workload, measure: &Measure) -> Result<(), Box<dyn Error>> {
+    let plan = measure.plan(workload)?;
+    let file = match workload {
+        Workload::Read => Some(cached_file::CachedFile::create(measure.directory(), plan.pages)?),
+        Workload::Spawn | Workload::Yield => None,
+    };
+    let path = file.as_ref().map(|file| file.path().to_path_buf()).unwrap_or_default();
+    let report = if measure.instructions {
+        let counted = instructions::count(&plan, &path)?;
+        report::Report::of_instructions(&plan, counted)
+    } else {
+        let samples = rounds::run(&plan, &path)?;
+        report::Report::of_samples(&plan, &samples)
+    };
+    print!("{report}");
+    if let Some(target) = &measure.json {
+        std::fs::write(target, serde_json::to_string_pretty(&report)? + "\n")
+            .map_err(|error| format!("{}: {error}", target.display()))?;
+    }
+    Ok(())
+}
+
+/// The child: pins itself before any runtime starts a thread, runs one contender, and prints one
+/// line of JSON.
+fn contend_here(contend: &Contend) -> Result<(), Box<dyn Error>> {
+    rounds::pin_to(contend.cpu)?;
+    let load: load::Load = serde_json::from_str(&contend.load)?;
+    let sample = contend.contender.run(&load)?;
+    println!("{}", serde_json::to_string(&sample)?);
+    Ok(())
+}

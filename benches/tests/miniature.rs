@@ -1,0 +1,76 @@
+//! Every workload runs through, in miniature, and reports what it was asked for: so that benches
+//! can't rot.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs a workload in miniature against raw, and gives back its JSON.
+fn in_miniature(workload: &str, more: &[&str]) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("results.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_ringhold-bench"))
+        .args([workload, "--miniature", "--tasks", "8", "--vs", "raw"])
+        .args(more)
+        .arg("--json")
+        .arg(&json)
+        .env("TMPDIR", directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+}
+
+fn contenders(report: &Value) -> Vec<&str> {
+    let results = report["results"].as_array().unwrap();
+    results.iter().map(|outcome| outcome["contender"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn reading_gives_a_rate_a_cost_and_a_ratio_for_both_reads() {
+    let report = in_miniature("read", &["--api", "both"]);
+    assert_eq!(report["workload"], "read");
+    assert_eq!(report["parameters"]["tasks"], 8);
+    assert_eq!(report["parameters"]["rounds"], 1);
+    assert_eq!(report["parameters"]["file_bytes"], 1_048_576);
+    assert_eq!(contenders(&report), ["ringhold", "ringhold-at", "raw"]);
+    for outcome in report["results"].as_array().unwrap() {
+        for figure in ["ops_per_s", "ratio_to_raw", "cpu_ns_per_op"] {
+            for part in ["median", "min", "max"] {
+                let value = outcome[figure][part].as_f64().unwrap();
+                assert!(value > 0.0, "{}: {figure}.{part} is {value}", outcome["contender"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn clocked_reads_have_percentiles_too() {
+    let report = in_miniature("read", &["--latency"]);
+    assert_eq!(report["parameters"]["clocked"], true);
+    let raw = &report["results"][1];
+    let (p50, p99) = (&raw["latency_p50_ns"]["median"], &raw["latency_p99_ns"]["median"]);
+    assert!(p50.as_f64().unwrap() > 0.0 && p50.as_f64() <= p99.as_f64(), "{p50} {p99}");
+}
+
+#[test]
+fn spawning_and_yielding_run_through() {
+    for workload in ["spawn", "yield"] {
+        let report = in_miniature(workload, &[]);
+        assert_eq!(report["workload"], workload);
+        assert_eq!(contenders(&report), ["ringhold", "raw"]);
+        assert!(report["results"][0]["cost_to"]["raw"]["median"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[cfg(not(feature = "peers"))]
+#[test]
+fn a_peer_that_was_not_built_in_is_refused_by_the_name_of_the_feature() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringhold-bench"))
+        .args(["read", "--vs", "compio"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("compio") && words.contains("--features peers"), "{words}");
+}
