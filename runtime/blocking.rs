@@ -12,6 +12,7 @@ use crate::context::HandleScope;
 use crate::handle::Handle;
 use crate::task::{Id, JoinHandle, TaskRef, new_task};
 use crate::threads;
+use crate::time::clock::Hold;
 
 /// A bounded set of threads, started when there is work and retired when there has been none for a while.
 pub(crate) struct BlockingPool {
@@ -40,6 +41,8 @@ struct Job {
     queued: TaskRef,
     listed: TaskRef,
     handle: Handle,
+    /// From the call to the closure's end a paused clock stands still.
+    _hold: Hold,
 }
 
 impl fmt::Debug for BlockingPool {
@@ -80,7 +83,8 @@ impl BlockingPool {
         let future = poll_fn(move |_| Poll::Ready(work.take().expect("polled once")()));
         let home = handle.shared().shards[0].clone();
         let (queued, listed, joined) = new_task(future, Id::next(), home);
-        self.inner.enqueue(Job { queued, listed, handle: handle.clone() });
+        let hold = handle.clock().held();
+        self.inner.enqueue(Job { queued, listed, handle: handle.clone(), _hold: hold });
         JoinHandle::new(joined)
     }
 
@@ -117,12 +121,9 @@ impl Job {
     }
 
     fn run(self) {
-        // The closure runs inside the runtime: it may spawn, and ask for the handle. A paused clock waits for it.
+        // The closure runs inside the runtime: it may spawn, and ask for the handle.
         let _scope = HandleScope::enter(&self.handle);
-        let clock = self.handle.clock().clone();
-        clock.hold();
         self.queued.run();
-        clock.release();
     }
 }
 

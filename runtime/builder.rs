@@ -93,7 +93,7 @@ impl Builder {
             blocking_threads_max: 512,
             blocking_keep_alive: Duration::from_secs(10),
             hooks: ThreadHooks::default(),
-            system: Arc::new(Linux),
+            system: Builder::default_system(),
         }
     }
 
@@ -268,6 +268,19 @@ impl Builder {
     pub fn run<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
         self.check()?;
         Ok(runtime::run(self, future)?)
+    }
+
+    /// What the runtime runs on: Linux, unless a test or a simulation says otherwise.
+    #[doc(hidden)]
+    pub fn system(&mut self, system: Arc<dyn System>) -> &mut Builder {
+        self.system = system;
+        self
+    }
+
+    /// The system that a runtime runs on if nothing else is said.
+    #[doc(hidden)]
+    pub fn default_system() -> Arc<dyn System> {
+        Arc::new(Linux)
     }
 
     /// How many shards there will be.

@@ -11,23 +11,17 @@ use crate::handle::Handle;
 use crate::kernel::System;
 use crate::shard::Shard;
 
-struct Current {
-    /// The shard whose turn is running, or null.
-    shard: Cell<*const Shard>,
-    /// The runtime that was entered last.
-    handle: RefCell<Option<Handle>>,
-}
-
 thread_local! {
-    static CURRENT: Current =
-        const { Current { shard: Cell::new(ptr::null()), handle: RefCell::new(None) } };
+    /// The shard whose turn is running, or null. It has no destructor, so that reaching it is one load.
+    static SHARD: Cell<*const Shard> = const { Cell::new(ptr::null()) };
+    /// The runtime that was entered last.
+    static ENTERED: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
 /// Calls `f` with the shard whose turn is running on this thread, if one is.
 #[inline]
 pub(crate) fn with_shard<R>(f: impl FnOnce(Option<&Shard>) -> R) -> R {
-    // During the thread's end there is no shard any more.
-    let shard = CURRENT.try_with(|current| current.shard.get()).unwrap_or(ptr::null());
+    let shard = SHARD.with(Cell::get);
     // SAFETY: the pointer is null, or was set by a `ShardScope` that is still on this thread's stack and borrows
     // the shard (S7); `f` can't keep the reference beyond its own call.
     f(unsafe { shard.as_ref() })
@@ -41,20 +35,20 @@ pub(crate) struct ShardScope<'a> {
 
 impl<'a> ShardScope<'a> {
     pub(crate) fn enter(shard: &'a Shard) -> ShardScope<'a> {
-        let before = CURRENT.with(|current| current.shard.replace(shard));
+        let before = SHARD.with(|current| current.replace(shard));
         ShardScope { before, _shard: PhantomData }
     }
 
     /// Names no shard: for code that blocks this thread on something else.
     pub(crate) fn leave() -> ShardScope<'static> {
-        let before = CURRENT.with(|current| current.shard.replace(ptr::null()));
+        let before = SHARD.with(|current| current.replace(ptr::null()));
         ShardScope { before, _shard: PhantomData }
     }
 }
 
 impl Drop for ShardScope<'_> {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.shard.set(self.before));
+        SHARD.with(|current| current.set(self.before));
     }
 }
 
@@ -67,7 +61,7 @@ pub(crate) struct HandleScope {
 
 impl HandleScope {
     pub(crate) fn enter(handle: &Handle) -> HandleScope {
-        let before = CURRENT.with(|current| current.handle.replace(Some(handle.clone())));
+        let before = ENTERED.with(|entered| entered.replace(Some(handle.clone())));
         HandleScope { before, _not_send: PhantomData }
     }
 }
@@ -76,14 +70,14 @@ impl Drop for HandleScope {
     fn drop(&mut self) {
         let before = self.before.take();
         // The handle's drop may run a runtime's end, so it runs after the cell is free again.
-        let ours = CURRENT.try_with(|current| current.handle.replace(before));
+        let ours = ENTERED.try_with(|entered| entered.replace(before));
         drop(ours);
     }
 }
 
 /// The entered runtime, if there is one.
 pub(crate) fn handle() -> Option<Handle> {
-    CURRENT.try_with(|current| current.handle.borrow().clone()).ok().flatten()
+    ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()
 }
 
 /// The entered runtime.

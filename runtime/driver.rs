@@ -187,12 +187,13 @@ impl Driver {
     #[inline]
     pub(crate) fn start(&mut self, mut request: Request<'_>, waker: Waker) -> io::Result<Key> {
         self.prepare(&mut request)?;
-        Ok(self.admit(request.entry, request.unbounded, SlotState::Waiting(waker)))
+        let Request { entry, unbounded, .. } = &mut request;
+        Ok(self.admit(entry, *unbounded, SlotState::Waiting(waker)))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
-    pub(crate) fn start_orphan(&mut self, entry: Entry, orphan: Box<dyn Orphan>) {
-        self.admit(entry, false, SlotState::Orphaned(orphan));
+    pub(crate) fn start_orphan(&mut self, mut entry: Entry, orphan: Box<dyn Orphan>) {
+        self.admit(&mut entry, false, SlotState::Orphaned(orphan));
     }
 
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
@@ -213,7 +214,7 @@ impl Driver {
     }
 
     #[inline]
-    fn admit(&mut self, entry: Entry, unbounded: bool, state: SlotState) -> Key {
+    fn admit(&mut self, entry: &mut Entry, unbounded: bool, state: SlotState) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let vacant = self.slots.vacant_entry();
@@ -224,7 +225,7 @@ impl Driver {
         let key = Key { index, generation };
         let pushed = self.backlog.is_empty()
             && self.in_kernel < self.limit
-            && push(&mut *self.kernel, key, &entry);
+            && push(&mut *self.kernel, key, entry);
         vacant.insert(Slot { generation, pushed, unbounded, state });
         self.unbounded += usize::from(unbounded);
         if pushed {
@@ -232,7 +233,7 @@ impl Driver {
             self.counts.submitted += 1;
         } else {
             self.counts.delayed += 1;
-            self.backlog.push_back((key, entry));
+            self.backlog.push_back((key, *entry));
         }
         key
     }
@@ -302,14 +303,22 @@ impl Driver {
     }
 
     /// Moves what waits for room into the kernel's queue, as far as there is room.
+    #[inline]
     fn flush_queues(&mut self) {
+        if !self.cancels.is_empty() || !self.backlog.is_empty() {
+            self.flush_waiting();
+        }
+    }
+
+    #[cold]
+    fn flush_waiting(&mut self) {
         while let Some(&target) = self.cancels.front() {
             if !self.contains(target) {
                 self.cancels.pop_front();
                 continue;
             }
             let cancel = io_uring::opcode::AsyncCancel::new(target.user_data()).build();
-            if !push_with(&mut *self.kernel, CANCEL, &Sqe::from(cancel)) {
+            if !push_with(&mut *self.kernel, CANCEL, &mut Sqe::from(cancel)) {
                 return;
             }
             // Cancels count as in the kernel but not against the limit: what they end makes room.
@@ -319,9 +328,9 @@ impl Driver {
         while self.in_kernel < self.limit
             && let Some((key, entry)) = self.backlog.front()
         {
-            let (key, entry) = (*key, *entry);
+            let (key, mut entry) = (*key, *entry);
             if self.contains(key) {
-                if !push(&mut *self.kernel, key, &entry) {
+                if !push(&mut *self.kernel, key, &mut entry) {
                     return;
                 }
                 self.slot(key).pushed = true;
@@ -373,17 +382,16 @@ impl Driver {
             let mut batch = std::mem::take(&mut self.batch);
             self.kernel.reap(&mut batch);
             let full = batch.len() == batch.capacity();
-            for cqe in batch.drain(..) {
-                self.complete(cqe, harvest);
+            for cqe in &batch {
+                self.complete(*cqe, harvest);
             }
+            batch.clear();
             self.batch = batch;
             if !full {
                 break;
             }
         }
-        if !self.backlog.is_empty() || !self.cancels.is_empty() {
-            self.flush_queues();
-        }
+        self.flush_queues();
     }
 
     #[inline]
@@ -473,7 +481,7 @@ mod submit {
 
     /// Hands an entry over; `false` leaves it with the caller.
     #[inline]
-    pub(super) fn push(kernel: &mut dyn Kernel, key: Key, entry: &Entry) -> bool {
+    pub(super) fn push(kernel: &mut dyn Kernel, key: Key, entry: &mut Entry) -> bool {
         match entry {
             Entry::Sqe(sqe) => push_with(kernel, key.user_data(), sqe),
             Entry::Call(call) => {
@@ -486,11 +494,11 @@ mod submit {
     }
 
     #[inline]
-    pub(super) fn push_with(kernel: &mut dyn Kernel, user_data: u64, sqe: &Sqe) -> bool {
-        let sqe = Sqe { user_data, ..*sqe };
+    pub(super) fn push_with(kernel: &mut dyn Kernel, user_data: u64, sqe: &mut Sqe) -> bool {
+        sqe.user_data = user_data;
         // SAFETY: what the entry points to belongs to an `Operation`, which keeps its address (S2) and is held by
         // its future or by its slot until the final completion was reaped (S1, S3); a cancel points to nothing.
-        unsafe { kernel.push(&sqe) }.is_ok()
+        unsafe { kernel.push(sqe) }.is_ok()
     }
 }
 use submit::{push, push_with};

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 
 use crate::context;
 use crate::handle::no_nested_block_on;
-use crate::task::budget;
+
 use crate::time::clock::Clock;
 
 /// Wakes the thread, and holds a paused clock from the moment of waking: the thread is about to run, so time must not
@@ -71,7 +71,6 @@ pub(crate) fn block_on<F: Future>(mut future: Pin<&mut F>, clock: &Arc<Clock>) -
     let waker = Waker::from(parked.clone());
     let mut cx = Context::from_waker(&waker);
     loop {
-        budget::refill();
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             drop(held);
             return output;

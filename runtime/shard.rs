@@ -26,6 +26,15 @@ use crate::time::wheel::{TimerKey, Wheel};
 /// few enough that tasks that are always ready can't keep completions waiting.
 const POLLS_A_TURN: usize = 256;
 
+/// Operations on cached data complete while they are submitted. As long as they do, a turn hands over what is queued without
+/// getting ready to sleep, which saves two clock readings and two fences; where nothing came at once, turns submit and
+/// wait in one system call, and look again every so many turns whether that still holds.
+const TURNS_BETWEEN_EAGER: u64 = 64;
+
+/// While tasks are ready, timers are looked at after this many polls, since reading the clock costs as much as a poll. Before
+/// a shard waits they always are.
+const POLLS_BETWEEN_TIMERS: u32 = 8;
+
 /// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer is never early.
 const TIMER_SLACK_NANOS: u64 = 1 << 16;
 
@@ -42,6 +51,8 @@ pub struct Shard {
     due: RefCell<Vec<Waker>>,
     stopping: Cell<bool>,
     turns: Cell<u64>,
+    eager: Cell<bool>,
+    polls_since_timers: Cell<u32>,
 }
 
 impl fmt::Debug for Shard {
@@ -53,6 +64,7 @@ impl fmt::Debug for Shard {
 impl Shard {
     pub(crate) fn new(kernel: Box<dyn Kernel>, arenas: Arc<Arenas>, clock: Arc<Clock>) -> Shard {
         let remote = Remote::new(kernel.unparker());
+        clock.set_shard(&remote);
         let driver = Driver::new(kernel, ArenaTable::new(arenas), remote.clone());
         Shard {
             remote,
@@ -65,6 +77,8 @@ impl Shard {
             due: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
             turns: Cell::new(0),
+            eager: Cell::new(true),
+            polls_since_timers: Cell::new(0),
         }
     }
 
@@ -132,18 +146,32 @@ impl Shard {
     pub(crate) fn turn(&self, is_awake: &dyn Fn() -> bool) {
         let _scope = ShardScope::enter(self);
         self.turns.set(self.turns.get().wrapping_add(1));
+        if self.turns.get().is_multiple_of(TURNS_BETWEEN_EAGER) {
+            self.eager.set(true);
+        }
         self.receive();
         self.run_ready();
         self.fire_timers();
-        if self.ready.borrow().is_empty() && !self.stopping.get() {
+        let idle = self.ready.borrow().is_empty() && !self.stopping.get();
+        let queued = self.driver.borrow().needs_enter();
+        if idle && !(queued && self.eager.get()) {
             self.wait(is_awake);
-        } else if self.driver.borrow().needs_enter() {
+            self.reap();
+        } else if queued {
             self.driver.borrow_mut().enter(Wait::No);
+            let came = self.reap();
+            self.eager.set(came);
         }
-        self.reap();
     }
 
+    #[inline]
     fn receive(&self) {
+        if self.remote.has_messages() {
+            self.receive_messages();
+        }
+    }
+
+    fn receive_messages(&self) {
         // A message that is sent while these run waits for the next turn, so that messages can't starve tasks.
         let mut left = 1024;
         while left > 0
@@ -162,8 +190,11 @@ impl Shard {
     }
 
     fn run_ready(&self) {
-        for _ in 0..POLLS_A_TURN {
-            let Some(task) = self.ready.borrow_mut().pop_front() else { return };
+        for polls in 0..POLLS_A_TURN {
+            let Some(task) = self.ready.borrow_mut().pop_front() else {
+                self.count_polls(polls);
+                return;
+            };
             budget::refill();
             let before = spawn::set_running(Some(task.id()));
             let ran = task.run();
@@ -172,6 +203,13 @@ impl Shard {
                 self.forget(place);
             }
         }
+        self.count_polls(POLLS_A_TURN);
+    }
+
+    fn count_polls(&self, polls: usize) {
+        // A turn without a poll counts as one: the caller's own future was polled, or completions came.
+        let polls = polls.max(1) as u32;
+        self.polls_since_timers.set(self.polls_since_timers.get() + polls);
     }
 
     fn forget(&self, place: usize) {
@@ -186,10 +224,17 @@ impl Shard {
         self.clock.now()
     }
 
+    /// Wakes who waits for a time that has come, unless it is too early to look again.
+    #[inline]
     fn fire_timers(&self) {
-        if self.timers.borrow().is_empty() {
-            return;
+        let look = self.polls_since_timers.get() >= POLLS_BETWEEN_TIMERS || self.clock.is_altered();
+        if look && !self.timers.borrow().is_empty() {
+            self.fire_due_timers();
         }
+    }
+
+    fn fire_due_timers(&self) {
+        self.polls_since_timers.set(0);
         let mut due = self.due.take();
         self.timers.borrow_mut().expire(self.clock.nanos_now(), &mut due);
         wake_all(&mut due);
@@ -211,20 +256,25 @@ impl Shard {
 
     /// Nothing is ready: enters the kernel and waits for a completion, a message or the next timer.
     fn wait(&self, is_awake: &dyn Fn() -> bool) {
+        // After a wait timers are always looked at.
+        self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
         self.remote.prepare_to_sleep();
-        let wait =
-            if self.remote.has_messages() || is_awake() { Wait::No } else { self.wait_for() };
+        let wait = if self.has_work(is_awake) { Wait::No } else { self.wait_for(is_awake) };
         self.driver.borrow_mut().enter(wait);
         self.remote.awake();
     }
 
-    fn wait_for(&self) -> Wait {
+    fn has_work(&self, is_awake: &dyn Fn() -> bool) -> bool {
+        self.remote.has_messages() || is_awake()
+    }
+
+    fn wait_for(&self, is_awake: &dyn Fn() -> bool) -> Wait {
         let idle = self.driver.borrow().in_flight() == 0;
         let Some(next) = self.timers.borrow().next() else {
             return Wait::For { timeout: None, idle };
         };
         if self.clock.is_paused() {
-            return self.skip_to(next, idle);
+            return self.skip_to(next, idle, is_awake);
         }
         let now = self.clock.nanos_now();
         let wake_at = next.div_ceil(TIMER_SLACK_NANOS).saturating_mul(TIMER_SLACK_NANOS);
@@ -235,25 +285,36 @@ impl Shard {
     }
 
     /// A paused clock goes to the next timer at once, if nothing else could happen before it.
-    fn skip_to(&self, next: u64, idle: bool) -> Wait {
+    fn skip_to(&self, next: u64, idle: bool, is_awake: &dyn Fn() -> bool) -> Wait {
         let busy = self.driver.borrow().in_flight_bounded() > 0 || self.clock.is_held();
         if busy {
             return Wait::For { timeout: None, idle };
         }
-        self.clock.advance_to(next);
+        // Who held the clock may have sent something before it let go.
+        if !self.has_work(is_awake) {
+            self.clock.advance_to(next);
+        }
         Wait::No
     }
 
-    fn reap(&self) {
-        let mut harvest = self.harvest.take();
+    /// Takes the completions that arrived, and says whether there were any.
+    fn reap(&self) -> bool {
+        // Only a turn borrows the harvest, and a turn can't run within one of this shard's.
+        let mut harvest = self.harvest.borrow_mut();
         self.driver.borrow_mut().reap(&mut harvest);
-        self.settle(&mut harvest);
-        self.harvest.replace(harvest);
+        let came = !harvest.wakers.is_empty() || !harvest.orphans.is_empty();
+        if came {
+            self.settle(&mut harvest);
+        }
+        came
     }
 
     /// The driver is free again: now foreign code may run.
     fn settle(&self, harvest: &mut Harvest) {
         wake_all(&mut harvest.wakers);
+        if harvest.orphans.is_empty() {
+            return;
+        }
         let mut orphans = harvest.orphans.drain(..);
         while catch_unwind(AssertUnwindSafe(|| {
             for (orphan, cqe) in orphans.by_ref() {

@@ -60,24 +60,57 @@ impl Error for AlignmentError {}
 /// Refuses what direct I/O can't do, before the kernel sees it: kernels check memory
 /// inconsistently, by length and by version, so that what passes here today could fail elsewhere
 /// tomorrow.
+#[inline]
 pub(crate) fn check_aligned(
     alignment: Option<Alignment>,
     address: *const u8,
     length: usize,
     offset: u64,
 ) -> io::Result<()> {
-    let Some(alignment) = alignment else { return Ok(()) };
-    let checks = [
-        (Misaligned::Address, alignment.memory, address.addr() as u64),
-        (Misaligned::Offset, alignment.offset, if offset == u64::MAX { 0 } else { offset }),
-        (Misaligned::Length, alignment.offset, length as u64),
-    ];
-    for (what, wanted, given) in checks {
-        let wanted = u64::from(wanted.max(1));
-        if given % wanted != 0 {
-            let error = AlignmentError { what, wanted, given };
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+    match alignment {
+        None => Ok(()),
+        Some(alignment) => alignment.check(address, length, offset),
+    }
+}
+
+impl Alignment {
+    fn check(self, address: *const u8, length: usize, offset: u64) -> io::Result<()> {
+        let checks = [
+            (Misaligned::Address, self.memory, address.addr() as u64),
+            (Misaligned::Offset, self.offset, if offset == u64::MAX { 0 } else { offset }),
+            (Misaligned::Length, self.offset, length as u64),
+        ];
+        for (what, wanted, given) in checks {
+            let wanted = u64::from(wanted.max(1));
+            if !given.is_multiple_of(wanted) {
+                let error = AlignmentError { what, wanted, given };
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_address_offset_and_length_that_is_not_aligned_is_named() {
+        let alignment = Some(Alignment { memory: 512, offset: 4096 });
+        let at = std::ptr::without_provenance;
+        assert!(check_aligned(alignment, at(1536), 8192, 4096).is_ok());
+        assert!(check_aligned(alignment, at(1536), 0, u64::MAX).is_ok());
+        assert!(check_aligned(None, at(1), 1, 1).is_ok());
+        let cases = [
+            (1, 1, 1, Misaligned::Address, 512, 1),
+            (512, 1, 2048, Misaligned::Offset, 4096, 2048),
+            (512, 512, 4096, Misaligned::Length, 4096, 512),
+        ];
+        for (address, length, offset, what, wanted, given) in cases {
+            let error = check_aligned(alignment, at(address), length, offset).unwrap_err();
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            assert_eq!(inner, Some(&AlignmentError { what, wanted, given }));
         }
     }
-    Ok(())
 }

@@ -30,6 +30,7 @@ pub struct Read<B> {
 unsafe impl<B: IoBufMut> Operation for Read<B> {
     type Output = Result<(usize, B), Failed<B>>;
 
+    #[inline]
     fn check(&self) -> io::Result<()> {
         check_aligned(
             self.alignment,
@@ -39,10 +40,12 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         )
     }
 
+    #[inline]
     fn file(&self) -> Option<&Fd> {
         Some(&self.file)
     }
 
+    #[inline]
     fn arena(&self) -> Option<ArenaId> {
         self.buffer.arena()
     }

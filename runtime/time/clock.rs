@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::kernel::System;
+use crate::registry::Remote;
 
 pub(crate) struct Clock {
     system: Arc<dyn System>,
@@ -13,8 +14,11 @@ pub(crate) struct Clock {
     epoch: Instant,
     /// Whether the time was ever paused: until then it is the system's, and costs no lock.
     altered: AtomicBool,
-    /// Threads of `block_on` that are running: a paused clock must not run on while they do.
+    /// Threads in `block_on` and blocking closures that are running: a paused clock must not run on
+    /// while they do.
     holds: AtomicUsize,
+    /// Who waits for the end of the last hold. Only a runtime of one shard can pause its clock.
+    shard: OnceLock<Arc<Remote>>,
     state: Mutex<State>,
 }
 
@@ -45,6 +49,7 @@ impl Clock {
             epoch,
             altered: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
+            shard: OnceLock::new(),
             state: Mutex::new(state),
         })
     }
@@ -55,7 +60,7 @@ impl Clock {
 
     #[inline]
     pub(crate) fn now(&self) -> Instant {
-        if !self.altered.load(Ordering::Acquire) {
+        if !self.is_altered() {
             return self.system.now();
         }
         match *self.lock() {
@@ -74,8 +79,14 @@ impl Clock {
         self.nanos_at(self.now())
     }
 
+    /// Whether a test has ever paused the time.
+    #[inline]
+    pub(crate) fn is_altered(&self) -> bool {
+        self.altered.load(Ordering::Acquire)
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
-        self.altered.load(Ordering::Acquire) && matches!(*self.lock(), State::Paused { .. })
+        self.is_altered() && matches!(*self.lock(), State::Paused { .. })
     }
 
     /// Stops the time. `false` if it was stopped already.
@@ -131,6 +142,37 @@ impl Clock {
     }
 
     pub(crate) fn release(&self) {
-        self.holds.fetch_sub(1, Ordering::SeqCst);
+        let last = self.holds.fetch_sub(1, Ordering::SeqCst) == 1;
+        // The shard looks for holds after it has said that it is about to sleep, so either it sees
+        // that there are none, or this sees it asleep.
+        if last
+            && self.is_altered()
+            && let Some(shard) = self.shard.get()
+        {
+            shard.wake();
+        }
+    }
+
+    /// Names the shard that moves a paused clock on.
+    pub(crate) fn set_shard(&self, shard: &Arc<Remote>) {
+        let _ = self.shard.set(shard.clone());
+    }
+
+    /// As [`Clock::hold`], until the guard is dropped.
+    pub(crate) fn held(self: &Arc<Clock>) -> Hold {
+        self.hold();
+        Hold { clock: self.clone() }
+    }
+}
+
+/// Keeps a paused clock where it is.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    clock: Arc<Clock>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.clock.release();
     }
 }

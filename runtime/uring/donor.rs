@@ -23,7 +23,7 @@ impl DonorRing {
         let ring = IoUring::builder().dontfork().build(1)?;
         ring.submitter().register_buffers_sparse(ARENA_SLOTS as u32)?;
         let descriptor = ring.as_raw_fd();
-        let can_be_cloned = can_be_cloned(descriptor);
+        let can_be_cloned = can_be_cloned(descriptor)?;
         Ok(DonorRing { ring: Mutex::new(ring), descriptor, can_be_cloned })
     }
 
@@ -32,18 +32,25 @@ impl DonorRing {
     }
 }
 
-/// Whether this kernel clones a table over another one (6.13): a whole try is the only way to know.
-fn can_be_cloned(donor: RawFd) -> bool {
+/// Whether this kernel clones a table over another one (6.13): a whole try is the only way to know. What is short at
+/// the moment (memory, descriptors) is an error, and says nothing about the kernel.
+fn can_be_cloned(donor: RawFd) -> io::Result<bool> {
     static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| {
-        let Ok(ring) = IoUring::new(1) else { return false };
-        let clone = || {
-            let flags = CloneBuffersFlags::DST_REPLACE;
-            ring.submitter().register_buffers_clone_offset(donor, 0, 0, 0, flags)
-        };
-        // The first goes over nothing, the second over a table.
-        clone().is_ok() && clone().is_ok()
-    })
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let ring = IoUring::new(1)?;
+    let clone = || {
+        let flags = CloneBuffersFlags::DST_REPLACE;
+        ring.submitter().register_buffers_clone_offset(donor, 0, 0, 0, flags)
+    };
+    // The first goes over nothing, the second over a table.
+    let can = match clone().and_then(|()| clone()) {
+        Ok(()) => true,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM)) => return Err(error),
+        Err(_) => false,
+    };
+    Ok(*KNOWN.get_or_init(|| can))
 }
 
 /// Puts memory under a slot of a ring's table; length 0 clears the slot.

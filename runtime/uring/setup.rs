@@ -22,10 +22,10 @@ pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
     let mut pause = Duration::from_millis(1);
     loop {
         let error = match build(config, true) {
-            Ok(ring) => return Ok(ring),
+            Ok(ring) => return enterable(ring, config),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 match build(config, false) {
-                    Ok(ring) => return Ok(ring),
+                    Ok(ring) => return enterable(ring, config),
                     Err(error) => error,
                 }
             }
@@ -38,6 +38,13 @@ pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
         std::thread::sleep(pause);
         pause *= 2;
     }
+}
+
+/// A filter may let rings be made and not entered: that is to be found at the start, and not by the first turn.
+fn enterable(ring: IoUring, config: &KernelConfig) -> Result<IoUring, StartError> {
+    let enter_with = EnterWith::Descriptor(ring.as_raw_fd());
+    let entered = enter_with.enter(0, 0, EnterFlags::empty(), None);
+    entered.map(|()| ring).map_err(|error| explain(error, config))
 }
 
 fn build(config: &KernelConfig, no_sqarray: bool) -> io::Result<IoUring> {
