@@ -39,7 +39,7 @@ pub(crate) fn start(request: Request<'_>, waker: Waker) -> Arc<Away> {
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unstarted.0.take().expect("a message runs once");
         let started =
-            shard.driver().borrow_mut().start(parcel.request(), Waker::from(away.clone()));
+            shard.driver().borrow_mut().start(&mut parcel.request(), Waker::from(away.clone()));
         match started {
             Ok(key) => away.lock().key = Some(key),
             Err(error) => away.resolve(Err(error)),

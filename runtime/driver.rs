@@ -185,10 +185,9 @@ impl Driver {
     ///
     /// An error means that nothing was started.
     #[inline]
-    pub(crate) fn start(&mut self, mut request: Request<'_>, waker: Waker) -> io::Result<Key> {
-        self.prepare(&mut request)?;
-        let Request { entry, unbounded, .. } = &mut request;
-        Ok(self.admit(entry, *unbounded, SlotState::Waiting(waker)))
+    pub(crate) fn start(&mut self, request: &mut Request<'_>, waker: Waker) -> io::Result<Key> {
+        self.prepare(request)?;
+        Ok(self.admit(&mut request.entry, request.unbounded, SlotState::Waiting(waker)))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.

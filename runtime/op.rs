@@ -167,6 +167,7 @@ impl<T: Operation> Op<T> {
         })
     }
 
+    #[inline(always)]
     fn finish(&mut self, outcome: io::Result<u32>) -> Poll<T::Output> {
         self.state = State::Finished;
         let operation = self.operation.take().expect("an operation finishes once");
@@ -183,8 +184,8 @@ impl<T: Operation> Op<T> {
         let waker = cx.waker().clone();
         let started = context::with_shard(|shard| match shard {
             Some(shard) => {
-                let request = Request::of(operation);
-                let started = shard.driver().borrow_mut().start(request, waker);
+                let mut request = Request::of(operation);
+                let started = shard.driver().borrow_mut().start(&mut request, waker);
                 started.map(|key| State::Started { shard: shard.id(), key })
             }
             None => Ok(State::Away(away::start(Request::of(operation), waker))),

@@ -1,0 +1,238 @@
+//! Reading directories.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{FileType, Metadata};
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::vec;
+
+use ringhold_runtime::ops::{Open, Place};
+use ringhold_runtime::{Call, ColdCall, DirectoryEntry, Fd, Op};
+
+use crate::metadata::symlink_metadata;
+use crate::path::to_place;
+
+/// Opens a directory to read what is in it.
+///
+/// # Errors
+///
+/// `NotFound`; `NotADirectory`; `PermissionDenied`; `EMFILE` where the process has no descriptor
+/// left.
+///
+/// # Cancel safety
+///
+/// Safe: nothing stays open.
+///
+/// # Kernel
+///
+/// `IORING_OP_OPENAT`, since 5.6.
+///
+/// ```
+/// # ringhold_runtime::Builder::new_current_thread().run(async {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path();
+/// ringhold_fs::write(path.join("one"), "").await?;
+/// ringhold_fs::create_dir(path.join("two")).await?;
+/// let mut entries = ringhold_fs::read_dir(path).await?;
+/// let mut directories = Vec::new();
+/// while let Some(entry) = entries.next_entry().await? {
+///     if entry.file_type().await?.is_dir() {
+///         directories.push(entry.file_name());
+///     }
+/// }
+/// assert_eq!(directories, ["two"]);
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
+    let path = path.as_ref();
+    let directory = open_directory(to_place(path)?, 0).await?;
+    Ok(ReadDir {
+        directory,
+        path: path.into(),
+        batch: Vec::new().into_iter(),
+        call: None,
+        ended: false,
+    })
+}
+
+/// Opens a directory for its entries, with `O_*` flags besides.
+pub(crate) async fn open_directory(place: Place, flags: i32) -> io::Result<Fd> {
+    Op::new(Open::new(place, libc::O_RDONLY | libc::O_DIRECTORY | flags, 0)).await
+}
+
+fn next_batch(directory: &Fd) -> Op<ColdCall> {
+    Op::new(ColdCall::on(directory, |directory| Call::ReadDirectory {
+        directory,
+        entries: Vec::new(),
+    }))
+}
+
+fn entries_of(call: Call) -> Vec<DirectoryEntry> {
+    match call {
+        Call::ReadDirectory { entries, .. } => entries,
+        call => unreachable!("a question for entries was answered by {call:?}"),
+    }
+}
+
+/// Some of the entries that a directory has left; none at its end.
+pub(crate) async fn read_batch(directory: &Fd) -> io::Result<Vec<DirectoryEntry>> {
+    next_batch(directory).await.map(|(_, call)| entries_of(call))
+}
+
+/// What is in a directory, in the order that its file system likes, without `.` and `..`.
+pub struct ReadDir {
+    directory: Fd,
+    path: Arc<Path>,
+    batch: vec::IntoIter<DirectoryEntry>,
+    call: Option<Op<ColdCall>>,
+    ended: bool,
+}
+
+impl ReadDir {
+    /// The next entry; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` of a file system that can't read the directory; that is then its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no entry is lost.
+    ///
+    /// # Kernel
+    ///
+    /// A cold call for each batch of some thousand entries: `getdents64`.
+    pub async fn next_entry(&mut self) -> io::Result<Option<DirEntry>> {
+        poll_fn(|cx| self.poll_next_entry(cx)).await
+    }
+
+    /// As [`next_entry`](ReadDir::next_entry), by polling.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next_entry`](ReadDir::next_entry).
+    pub fn poll_next_entry(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<DirEntry>>> {
+        loop {
+            if let Some(entry) = self.batch.next() {
+                return Poll::Ready(Ok(Some(DirEntry { directory: self.path.clone(), entry })));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(None));
+            }
+            let call = self.call.get_or_insert_with(|| next_batch(&self.directory));
+            let outcome = ready!(Pin::new(call).poll(cx));
+            self.call = None;
+            let batch = outcome.map(|(_, call)| entries_of(call));
+            self.ended = batch.as_ref().map_or(true, Vec::is_empty);
+            self.batch = batch?.into_iter();
+        }
+    }
+}
+
+impl fmt::Debug for ReadDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadDir").field(&self.path).finish()
+    }
+}
+
+/// One entry of a directory.
+pub struct DirEntry {
+    directory: Arc<Path>,
+    entry: DirectoryEntry,
+}
+
+impl DirEntry {
+    /// The path that the directory was read by, and the name.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(self.name())
+    }
+
+    /// The name alone.
+    pub fn file_name(&self) -> OsString {
+        self.name().to_owned()
+    }
+
+    fn name(&self) -> &OsStr {
+        OsStr::from_bytes(self.entry.name.as_bytes())
+    }
+
+    /// The inode's number.
+    pub fn ino(&self) -> u64 {
+        self.entry.inode
+    }
+
+    /// What the entry is; a link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the entry is gone by now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it changes nothing.
+    ///
+    /// # Kernel
+    ///
+    /// A cold call: `lstat`.
+    pub async fn metadata(&self) -> io::Result<Metadata> {
+        symlink_metadata(self.path()).await
+    }
+
+    /// Of what type the entry is; a link is not followed. Where the directory says, and it mostly
+    /// does, nobody is asked.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the entry is gone by now and the directory didn't say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it changes nothing.
+    ///
+    /// # Kernel
+    ///
+    /// None, or a cold call: `lstat`.
+    pub async fn file_type(&self) -> io::Result<FileType> {
+        let kind = usize::from(self.entry.kind);
+        if let Some(known) = TYPES.get(kind).and_then(OnceLock::get) {
+            return Ok(*known);
+        }
+        let found = self.metadata().await?.file_type();
+        // The entry may be another one by now.
+        if kind != usize::from(libc::DT_UNKNOWN) && is_of_kind(found, self.entry.kind) {
+            let _ = TYPES[kind].set(found);
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Debug for DirEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DirEntry").field(&self.path()).finish()
+    }
+}
+
+/// std's types by `DT_*`. std alone can make one, so that of the first entry of each kind serves
+/// for the others.
+static TYPES: [OnceLock<FileType>; 16] = [const { OnceLock::new() }; 16];
+
+fn is_of_kind(found: FileType, kind: u8) -> bool {
+    match kind {
+        libc::DT_REG => found.is_file(),
+        libc::DT_DIR => found.is_dir(),
+        libc::DT_LNK => found.is_symlink(),
+        libc::DT_FIFO => found.is_fifo(),
+        libc::DT_SOCK => found.is_socket(),
+        libc::DT_CHR => found.is_char_device(),
+        libc::DT_BLK => found.is_block_device(),
+        _ => false,
+    }
+}

@@ -1,0 +1,122 @@
+//! An async runtime for storage services on Linux.
+//!
+//! Each core runs one *shard*: an executor that owns one io_uring, polls its completions into wakers, and leases
+//! registered, pinned buffers to futures. A service written for tokio moves over by changing one line of its
+//! `Cargo.toml`.
+//!
+//! ```
+//! use runtime::{buffers, fs::File};
+//!
+//! #[runtime::main(shards = 1)]
+//! async fn main() -> std::io::Result<()> {
+//! #   std::fs::write("/tmp/ringhold-doc-first.bin", [7u8; 4096])?;
+//!     let file = File::open("/tmp/ringhold-doc-first.bin").await?;
+//!     let lease = buffers::lease(128 * 1024).await?;         // waits its turn when the pool is empty
+//!     let (n, lease) = file.read_fixed(lease, 0).await?;      // the lease comes back, filled
+//!     assert_eq!(n, 4096);
+//!     assert_eq!(&lease[..4], [7, 7, 7, 7]);
+//! #   std::fs::remove_file("/tmp/ringhold-doc-first.bin")?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`buffers`] | the pool of registered buffers, leases, and the traits of buffers that go into the kernel |
+//! | [`fs`] | files and directories |
+//! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
+//! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
+//! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities, which run on any runtime |
+//! | [`mod@runtime`] | building a runtime by hand |
+//!
+//! # What is promised
+//!
+//! A dropped operation loses nothing: its buffer and its file stay with the runtime until the kernel is done with them, and
+//! what it still brings is released. `docs/PROMISES.md` numbers the promises and names the tests that prove them;
+//! `docs/ARCHITECTURE.md` is the map of the code.
+
+pub use ringhold_macros::{main, test};
+pub use ringhold_runtime::task::{spawn, spawn_blocking, spawn_local, spawn_on};
+pub use ringhold_runtime::{Builder, Handle, Runtime};
+pub use tokio::{join, pin, select, try_join};
+
+pub mod buffers {
+    //! Registered buffers: the pool, its leases, and the traits of buffers that go into the kernel.
+
+    pub use ringhold_buffers::{
+        ArenaId, FixedBuf, FixedBufMut, FreezeError, Frozen, IoBuf, IoBufMut, Lease, LeaseError,
+        LeaseErrorKind, LeaseFuture, Occupancy, Pool, PoolConfig, Slice,
+    };
+    pub use ringhold_runtime::{Failed, IntoBufResult, lease, occupancy, pool, try_lease};
+}
+
+pub mod fs {
+    //! Files and directories.
+
+    pub use ringhold_fs::*;
+}
+
+pub mod io {
+    //! tokio's traits and utilities of asynchronous I/O, which run on any runtime.
+
+    pub use tokio::io::{
+        AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt,
+        AsyncWrite, AsyncWriteExt, BufReader, BufStream, BufWriter, Chain, DuplexStream, Empty,
+        Error, ErrorKind, Join, Lines, ReadBuf, ReadHalf, Repeat, Result, SeekFrom, SimplexStream,
+        Sink, Split, Take, WriteHalf, copy, copy_bidirectional, copy_bidirectional_with_sizes,
+        copy_buf, duplex, empty, join, repeat, simplex, sink, split,
+    };
+}
+
+pub mod runtime {
+    //! Building a runtime by hand.
+
+    pub use ringhold_runtime::{
+        Builder, DriverCounts, EnterGuard, Handle, KERNEL_FLOOR, Runtime, RuntimeFlavor,
+        RuntimeMetrics, ShardId, StartError, TryCurrentError,
+    };
+}
+
+pub mod sync {
+    //! tokio's channels and locks, which run on any runtime.
+
+    pub use tokio::sync::{
+        AcquireError, Barrier, BarrierWaitResult, MappedMutexGuard, Mutex, MutexGuard, Notify,
+        OnceCell, OwnedMappedMutexGuard, OwnedMutexGuard, OwnedRwLockMappedWriteGuard,
+        OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock,
+        RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
+        SetError, SetOnce, SetOnceError, TryAcquireError, TryLockError, broadcast, futures, mpsc,
+        oneshot, watch,
+    };
+}
+
+pub mod task {
+    //! Tasks: spawning, joining, aborting, yielding.
+
+    pub use ringhold_runtime::task::{
+        AbortHandle, Id, JoinError, JoinHandle, JoinSet, block_in_place, consume_budget, id, spawn,
+        spawn_blocking, spawn_local, spawn_on, try_id, yield_now,
+    };
+}
+
+pub mod time {
+    //! Sleeping, timeouts, intervals, and a clock that tests can pause.
+
+    pub use ringhold_runtime::time::{
+        Duration, Instant, Interval, MissedTickBehavior, Sleep, Timeout, advance, error, interval,
+        interval_at, pause, resume, sleep, sleep_until, timeout, timeout_at,
+    };
+}
+
+#[doc(hidden)]
+pub mod __private {
+    //! What the macros expand to.
+
+    /// Ends a program whose runtime could not start.
+    pub fn start_failed(error: std::io::Error) -> ! {
+        eprintln!("the runtime could not start: {error}");
+        std::process::exit(1)
+    }
+}

@@ -1,0 +1,29 @@
+//! What the tests share: tests in a process of their own, loud skips, and readings of `/proc`.
+
+#![allow(dead_code, unused_imports)] // Each test file is a program of its own and uses a part of this.
+
+mod isolated;
+pub mod limits;
+pub mod proc;
+pub mod start;
+
+use std::io::{self, Write};
+
+pub use isolated::{Isolated, isolated};
+
+/// Says on the standard error, past the harness's capture, that a test is skipped; the test returns after it.
+/// With `RINGHOLD_NO_SKIP` in the environment it fails instead, for machines that are meant to skip nothing.
+#[track_caller]
+pub fn skip(test: &str, reason: &str) {
+    let line = format!("SKIPPED {test}: {reason}");
+    assert!(std::env::var_os("RINGHOLD_NO_SKIP").is_none(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A count that the environment may raise for the long runs.
+pub fn count(variable: &str, default: u32) -> u32 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no count")),
+        Err(_) => default,
+    }
+}

@@ -1,0 +1,48 @@
+//! What `/proc` says about this process.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// The descriptors that are open.
+pub fn open_descriptors() -> usize {
+    // The listing's own descriptor is one of the entries.
+    fs::read_dir("/proc/self/fd").expect("a process may list its descriptors").count() - 1
+}
+
+/// A line of `/proc/self/status`, as a number: `VmPin` and `VmRSS` are KiB there, and bytes here.
+fn status(field: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("a process may read its status");
+    let line = status
+        .lines()
+        .find(|line| line.split(':').next() == Some(field))
+        .unwrap_or_else(|| panic!("/proc/self/status has no {field}"));
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// The bytes that are pinned, by `VmPin`: each page once, however many rings have it.
+pub fn pinned_bytes() -> usize {
+    status("VmPin") * 1024
+}
+
+/// The process's threads.
+pub fn threads() -> usize {
+    status("Threads")
+}
+
+/// Waits until `reading` gives `wanted`: for what the kernel does in its own time, within a bound.
+///
+/// # Panics
+///
+/// If it still gives something else after `bound`.
+#[track_caller]
+pub fn becomes(what: &str, wanted: usize, bound: Duration, reading: impl Fn() -> usize) {
+    let begun = Instant::now();
+    loop {
+        let value = reading();
+        if value == wanted {
+            return;
+        }
+        assert!(begun.elapsed() < bound, "{what} is {value} and not {wanted} after {bound:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,235 @@
+//! Directories and names: making, reading, following and removing them.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use runtime::fs::{self, DirBuilder};
+
+fn names_in(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[runtime::test]
+async fn directories_are_made_one_by_one_or_all_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir(root.join("a")).await.unwrap();
+    let error = fs::create_dir(root.join("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let error = fs::create_dir(root.join("b/c")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    fs::create_dir_all(root.join("a/b/c/d")).await.unwrap();
+    fs::create_dir_all(root.join("a/b/c/d/")).await.unwrap();
+    assert!(root.join("a/b/c/d").is_dir());
+    symlink("a/b", root.join("link")).unwrap();
+    fs::create_dir_all(root.join("link")).await.unwrap();
+    fs::create_dir_all(root.join("link/e")).await.unwrap();
+    assert!(root.join("a/b/e").is_dir());
+    std::fs::write(root.join("file"), "").unwrap();
+    let error = fs::create_dir_all(root.join("file")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let error = fs::create_dir_all(root.join("file/below/it")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotADirectory);
+    fs::create_dir_all("").await.unwrap();
+    DirBuilder::new().mode(0o710).create(root.join("private")).await.unwrap();
+    let mode = std::fs::metadata(root.join("private")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o710);
+}
+
+#[runtime::test(shards = 2)]
+async fn the_same_directories_can_be_made_by_many_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b/c/d/e/f");
+    let mut tasks = Vec::new();
+    for index in 0..16 {
+        let path = path.clone();
+        tasks.push(runtime::spawn_on(index % 2, || async { fs::create_dir_all(path).await }));
+    }
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert!(path.is_dir());
+}
+
+#[runtime::test]
+async fn reading_a_directory_finds_every_entry_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut expected = BTreeMap::new();
+    for index in 0..5000 {
+        let name = format!("{index:0>20}");
+        std::fs::write(root.join(&name), "").unwrap();
+        expected.insert(name, 'f');
+    }
+    std::fs::create_dir(root.join("directory")).unwrap();
+    expected.insert("directory".into(), 'd');
+    symlink("directory", root.join("link")).unwrap();
+    expected.insert("link".into(), 'l');
+    let mut found = BTreeMap::new();
+    let mut entries = fs::read_dir(root).await.unwrap();
+    while let Some(entry) = entries.next_entry().await.unwrap() {
+        let kind = entry.file_type().await.unwrap();
+        let kind = match (kind.is_file(), kind.is_dir(), kind.is_symlink()) {
+            (true, false, false) => 'f',
+            (false, true, false) => 'd',
+            (false, false, true) => 'l',
+            other => panic!("{entry:?} is {other:?}"),
+        };
+        let name = entry.file_name().into_string().unwrap();
+        assert_eq!(entry.path(), root.join(&name));
+        assert_eq!(found.insert(name, kind), None);
+    }
+    assert!(entries.next_entry().await.unwrap().is_none());
+    assert_eq!(found, expected);
+}
+
+#[runtime::test]
+async fn a_dropped_read_of_a_directory_loses_no_entry() {
+    let directory = tempfile::tempdir().unwrap();
+    for index in 0..3000 {
+        std::fs::write(directory.path().join(format!("{index:0>40}")), "").unwrap();
+    }
+    let mut entries = fs::read_dir(directory.path()).await.unwrap();
+    let (mut count, mut dropped) = (0, 0);
+    loop {
+        let mut context = Context::from_waker(Waker::noop());
+        if pin!(entries.next_entry()).poll(&mut context).is_pending() {
+            dropped += 1;
+            runtime::task::yield_now().await;
+        } else {
+            count += 1;
+        }
+        match entries.next_entry().await.unwrap() {
+            Some(_) => count += 1,
+            None => break,
+        }
+    }
+    println!("{dropped} dropped");
+    assert!(dropped > 0);
+    // A poll that was ready with the end was counted, too, if it came before the last one.
+    let ends = count - 3000;
+    assert!((0..=1).contains(&ends), "{count}");
+}
+
+#[runtime::test]
+async fn an_entry_knows_its_own_metadata_and_inode() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "12345").unwrap();
+    let mut entries = fs::read_dir(directory.path()).await.unwrap();
+    let entry = entries.next_entry().await.unwrap().unwrap();
+    let metadata: std::fs::Metadata = entry.metadata().await.unwrap();
+    assert_eq!((metadata.len(), metadata.ino()), (5, entry.ino()));
+    std::fs::remove_file(directory.path().join("file")).unwrap();
+    assert_eq!(entry.metadata().await.unwrap_err().kind(), ErrorKind::NotFound);
+    let error = fs::read_dir(directory.path().join("none")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let error = fs::read_dir(directory.path().join("file")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotADirectory);
+}
+
+#[runtime::test]
+async fn removing_a_tree_removes_all_of_it_and_nothing_that_links_lead_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::create_dir_all(root.join("kept/below")).unwrap();
+    std::fs::write(root.join("kept/file"), "").unwrap();
+    let tree = root.join("tree");
+    std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
+    for index in 0..3000 {
+        std::fs::write(tree.join(format!("a/b/{index:0>30}")), "").unwrap();
+    }
+    symlink(root.join("kept"), tree.join("link")).unwrap();
+    symlink("../../kept", tree.join("a/relative")).unwrap();
+    symlink("nowhere", tree.join("a/dangling")).unwrap();
+    symlink(&tree, root.join("to the tree")).unwrap();
+    fs::remove_dir_all(root.join("to the tree")).await.unwrap();
+    assert_eq!(names_in(root), ["kept", "tree"]);
+    assert_eq!(names_in(&tree), ["a", "link"]);
+    fs::remove_dir_all(&tree).await.unwrap();
+    assert_eq!(names_in(root), ["kept"]);
+    assert_eq!(names_in(&root.join("kept")), ["below", "file"]);
+    let error = fs::remove_dir_all(&tree).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = fs::remove_dir_all(root.join("kept/file")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotADirectory);
+    assert_eq!(names_in(&root.join("kept")), ["below", "file"]);
+}
+
+#[runtime::test]
+async fn names_are_given_taken_and_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("one"), "1").await.unwrap();
+    fs::write(root.join("two"), "2").await.unwrap();
+    fs::rename(root.join("one"), root.join("two")).await.unwrap();
+    assert_eq!(fs::read_to_string(root.join("two")).await.unwrap(), "1");
+    fs::hard_link(root.join("two"), root.join("three")).await.unwrap();
+    assert_eq!(fs::metadata(root.join("two")).await.unwrap().nlink(), 2);
+    fs::symlink("three", root.join("link")).await.unwrap();
+    assert_eq!(fs::read_link(root.join("link")).await.unwrap(), Path::new("three"));
+    let whole = std::fs::canonicalize(root).unwrap().join("three");
+    assert_eq!(fs::canonicalize(root.join("./link")).await.unwrap(), whole);
+    assert!(fs::symlink_metadata(root.join("link")).await.unwrap().is_symlink());
+    assert!(fs::metadata(root.join("link")).await.unwrap().is_file());
+    assert!(fs::statx(root.join("link"), false).await.unwrap().is_symlink());
+    assert!(fs::statx(root.join("link"), true).await.unwrap().is_file());
+    fs::remove_file(root.join("three")).await.unwrap();
+    assert!(!fs::try_exists(root.join("link")).await.unwrap());
+    let error = fs::metadata(root.join("link")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = fs::read_link(root.join("two")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = fs::remove_file(root).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::IsADirectory);
+    let error = fs::remove_dir(root).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty);
+    assert_eq!(names_in(root), ["link", "two"]);
+    fs::set_permissions(root.join("two"), PermissionsExt::from_mode(0o400)).await.unwrap();
+    let metadata = fs::metadata(root.join("two")).await.unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o400);
+}
+
+#[runtime::test]
+async fn whole_files_are_read_written_and_copied() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (one, two) = (root.join("one"), root.join("two"));
+    for length in [0, 1, 8191, 8192, 8193, 16_384, 1 << 20, (1 << 20) + 1] {
+        let bytes: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+        fs::write(&one, &bytes).await.unwrap();
+        assert!(std::fs::read(&one).unwrap() == bytes, "{length} bytes were written otherwise");
+        assert!(fs::read(&one).await.unwrap() == bytes, "{length} bytes were read otherwise");
+        assert_eq!(fs::copy(&one, &two).await.unwrap(), length);
+        assert!(std::fs::read(&two).unwrap() == bytes, "{length} bytes were copied otherwise");
+    }
+    std::fs::set_permissions(&one, PermissionsExt::from_mode(0o751)).unwrap();
+    fs::copy(&one, &two).await.unwrap();
+    assert_eq!(std::fs::metadata(&two).unwrap().permissions().mode() & 0o777, 0o751);
+    fs::write(&one, [0xff, 0xfe]).await.unwrap();
+    let error = fs::read_to_string(&one).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
+    let error = fs::copy(root, &two).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = fs::read(root).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::IsADirectory);
+}
+
+#[runtime::test]
+async fn files_that_the_kernel_makes_up_are_read_and_copied_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let expected = std::fs::read("/proc/filesystems").unwrap();
+    assert!(!expected.is_empty());
+    assert_eq!(fs::read("/proc/filesystems").await.unwrap(), expected);
+    let copy = directory.path().join("copy");
+    assert_eq!(fs::copy("/proc/filesystems", &copy).await.unwrap(), expected.len() as u64);
+    assert_eq!(std::fs::read(&copy).unwrap(), expected);
+}
