@@ -123,6 +123,8 @@ pub(crate) struct Driver {
     in_kernel: usize,
     limit: usize,
     unbounded: usize,
+    /// Something is in the kernel's queue that no enter has handed over yet.
+    queued: bool,
     open: bool,
     files: FileTable,
     arenas: ArenaTable,
@@ -141,6 +143,7 @@ impl Driver {
             in_kernel: 0,
             limit: capacity.operations as usize,
             unbounded: 0,
+            queued: false,
             open: true,
             files: FileTable::new(capacity.files, remote),
             arenas,
@@ -228,6 +231,7 @@ impl Driver {
         vacant.insert(Slot { generation, pushed, unbounded, state });
         self.unbounded += usize::from(unbounded);
         if pushed {
+            self.queued = true;
             self.in_kernel += 1;
             self.counts.submitted += 1;
         } else {
@@ -321,6 +325,7 @@ impl Driver {
                 return;
             }
             // Cancels count as in the kernel but not against the limit: what they end makes room.
+            self.queued = true;
             self.in_kernel += 1;
             self.cancels.pop_front();
         }
@@ -333,6 +338,7 @@ impl Driver {
                     return;
                 }
                 self.slot(key).pushed = true;
+                self.queued = true;
                 self.in_kernel += 1;
                 self.counts.submitted += 1;
             }
@@ -344,9 +350,16 @@ impl Driver {
         self.slots.get(key.index as usize).is_some_and(|slot| slot.generation == key.generation)
     }
 
+    /// Whether something was queued since the last enter.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queued || !self.cancels.is_empty() || !self.backlog.is_empty()
+    }
+
     /// Whether an enter that doesn't wait would do anything.
+    #[inline]
     pub(crate) fn needs_enter(&self) -> bool {
-        self.kernel.needs_enter() || !self.cancels.is_empty() || !self.backlog.is_empty()
+        self.has_queued() || self.kernel.needs_enter()
     }
 
     /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
@@ -355,6 +368,7 @@ impl Driver {
     pub(crate) fn enter(&mut self, wait: Wait) {
         loop {
             self.flush_queues();
+            self.queued = false;
             let full = !self.cancels.is_empty()
                 || (!self.backlog.is_empty() && self.in_kernel < self.limit);
             let wait = if full { Wait::No } else { wait };
@@ -363,10 +377,14 @@ impl Driver {
                 Ok(()) if full => continue,
                 Ok(()) => return,
                 // A signal: the turn goes round again and decides anew how long to wait.
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => return,
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
+                    self.queued = true;
+                    return;
+                }
                 // The kernel is out of memory for requests, or wants its completions taken first. What it did
                 // not take stays queued, and is handed over again after the reap that follows.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                    self.queued = true;
                     std::thread::yield_now();
                     return;
                 }
@@ -378,14 +396,12 @@ impl Driver {
     /// Takes the completions that arrived. What is due goes into `harvest`.
     pub(crate) fn reap(&mut self, harvest: &mut Harvest) {
         loop {
-            let mut batch = std::mem::take(&mut self.batch);
-            self.kernel.reap(&mut batch);
-            let full = batch.len() == batch.capacity();
-            for cqe in &batch {
-                self.complete(*cqe, harvest);
+            self.kernel.reap(&mut self.batch);
+            let full = self.batch.len() == self.batch.capacity();
+            for index in 0..self.batch.len() {
+                self.complete(self.batch[index], harvest);
             }
-            batch.clear();
-            self.batch = batch;
+            self.batch.clear();
             if !full {
                 break;
             }

@@ -312,7 +312,7 @@ fn run_root<F: Future>(
     let waker = Waker::from(root.clone());
     let mut cx = Context::from_waker(&waker);
     loop {
-        if root.woken.swap(false, Ordering::SeqCst) {
+        if root.woken.load(Ordering::Relaxed) && root.woken.swap(false, Ordering::SeqCst) {
             let _scope = ShardScope::enter(shard);
             budget::refill();
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));

@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::arenas::{ArenaTable, Arenas};
 use crate::context::ShardScope;
-use crate::driver::{Driver, DriverCounts, Harvest};
+use crate::driver::{Driver, DriverCounts, Due, Harvest};
 use crate::inbox::Message;
 use crate::kernel::{Kernel, Wait};
 use crate::registry::{Remote, ShardId, Standing};
@@ -153,11 +153,10 @@ impl Shard {
         self.run_ready();
         self.fire_timers();
         let idle = self.ready.borrow().is_empty() && !self.stopping.get();
-        let queued = self.driver.borrow().needs_enter();
-        if idle && !(queued && self.eager.get()) {
+        if idle && !(self.eager.get() && self.driver.borrow().has_queued()) {
             self.wait(is_awake);
             self.reap();
-        } else if queued {
+        } else if self.driver.borrow().needs_enter() {
             self.driver.borrow_mut().enter(Wait::No);
             let came = self.reap();
             self.eager.set(came);
@@ -298,6 +297,7 @@ impl Shard {
     }
 
     /// Takes the completions that arrived, and says whether there were any.
+    #[inline]
     fn reap(&self) -> bool {
         // Only a turn borrows the harvest, and a turn can't run within one of this shard's.
         let mut harvest = self.harvest.borrow_mut();
@@ -310,19 +310,12 @@ impl Shard {
     }
 
     /// The driver is free again: now foreign code may run.
+    #[inline]
     fn settle(&self, harvest: &mut Harvest) {
         wake_all(&mut harvest.wakers);
-        if harvest.orphans.is_empty() {
-            return;
+        if !harvest.orphans.is_empty() {
+            release_all(&mut harvest.orphans);
         }
-        let mut orphans = harvest.orphans.drain(..);
-        while catch_unwind(AssertUnwindSafe(|| {
-            for (orphan, cqe) in orphans.by_ref() {
-                orphan.release(cqe.outcome());
-            }
-        }))
-        .is_err()
-        {}
     }
 
     /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain. Says whether the drain was
@@ -417,6 +410,23 @@ impl Shard {
 
 /// Wakes them all, whatever a waker does: one that panics must not cost another its wake-up.
 fn wake_all(wakers: &mut Vec<Waker>) {
-    let mut wakers = wakers.drain(..);
-    while catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))).is_err() {}
+    // First come, first woken; taking from the end leaves the rest in place if a waker panics.
+    wakers.reverse();
+    let mut wake = || {
+        while let Some(waker) = wakers.pop() {
+            waker.wake();
+        }
+    };
+    while catch_unwind(AssertUnwindSafe(&mut wake)).is_err() {}
+}
+
+/// Finishes operations whose futures are gone, whatever a destructor of what they brought does.
+#[cold]
+fn release_all(orphans: &mut Vec<Due>) {
+    let mut release = || {
+        while let Some((orphan, cqe)) = orphans.pop() {
+            orphan.release(cqe.outcome());
+        }
+    };
+    while catch_unwind(AssertUnwindSafe(&mut release)).is_err() {}
 }
