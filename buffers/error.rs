@@ -85,6 +85,19 @@ impl LeaseError {
     }
 }
 
+/// What helps against the errors of registering that have a cure.
+fn cure(errno: Option<i32>) -> &'static str {
+    match errno {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "; the pool needs a descriptor: raise RLIMIT_NOFILE (`ulimit -n`) or close files"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "; allow io_uring_register in the container's seccomp profile"
+        }
+        _ => "",
+    }
+}
+
 impl fmt::Display for LeaseError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = self.asked;
@@ -123,7 +136,8 @@ impl fmt::Display for LeaseError {
                 );
                 write!(
                     formatter,
-                    "memory for a lease of {asked} bytes could not be registered: {reason}"
+                    "memory for a lease of {asked} bytes could not be registered: {reason}{}",
+                    cure(*errno)
                 )
             }
             Cause::Closed => write!(

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use ringhold_runtime::ops::{Alignment, Allocate, Close, Statx, Sync, Truncate};
+use ringhold_runtime::ops::{Alignment, Allocate, Statx, Sync, Truncate};
 use ringhold_runtime::{Call, ColdCall, Fd, Op};
 use tokio::sync::Mutex;
 
@@ -188,8 +188,8 @@ impl File {
     /// ```
     pub async fn close(mut self) -> io::Result<()> {
         let flushed = self.cursor.get_mut().flush(&self.target).await;
-        let closed = match self.target.descriptor.into_descriptor() {
-            Ok(descriptor) => Op::new(Close { descriptor }).await,
+        let closed = match self.target.descriptor.into_close() {
+            Ok(closing) => closing.await,
             Err(_) => Ok(()),
         };
         flushed.and(closed)

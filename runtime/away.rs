@@ -194,6 +194,8 @@ struct Parcel {
     file: Option<Fd>,
     arena: Option<ringhold_buffers::ArenaId>,
     unbounded: bool,
+    cancellable: bool,
+    fixed_only: bool,
 }
 
 impl Parcel {
@@ -203,6 +205,8 @@ impl Parcel {
             file: request.file.cloned(),
             arena: request.arena,
             unbounded: request.unbounded,
+            cancellable: request.cancellable,
+            fixed_only: request.fixed_only,
         }
     }
 
@@ -212,6 +216,8 @@ impl Parcel {
             file: self.file.as_ref(),
             arena: self.arena,
             unbounded: self.unbounded,
+            cancellable: self.cancellable,
+            fixed_only: self.fixed_only,
         }
     }
 }

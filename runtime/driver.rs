@@ -45,6 +45,7 @@ struct Slot {
     /// The kernel has it; before that it waits in the backlog.
     pushed: bool,
     unbounded: bool,
+    cancellable: bool,
     state: SlotState,
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct Request<'a> {
     pub(crate) file: Option<&'a Fd>,
     pub(crate) arena: Option<ArenaId>,
     pub(crate) unbounded: bool,
+    pub(crate) cancellable: bool,
+    pub(crate) fixed_only: bool,
 }
 
 impl<'a> Request<'a> {
@@ -73,6 +76,8 @@ impl<'a> Request<'a> {
             file: operation.file(),
             arena: operation.arena(),
             unbounded: T::UNBOUNDED,
+            cancellable: T::CANCELLABLE,
+            fixed_only: T::FIXED_ONLY,
         }
     }
 }
@@ -190,12 +195,18 @@ impl Driver {
     #[inline]
     pub(crate) fn start(&mut self, request: &mut Request<'_>, waker: Waker) -> io::Result<Key> {
         self.prepare(request)?;
-        Ok(self.admit(&mut request.entry, request.unbounded, SlotState::Waiting(waker)))
+        let Request { entry, unbounded, cancellable, .. } = request;
+        Ok(self.admit(entry, *unbounded, *cancellable, SlotState::Waiting(waker)))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
-    pub(crate) fn start_orphan(&mut self, mut entry: Entry, orphan: Box<dyn Orphan>) {
-        self.admit(&mut entry, false, SlotState::Orphaned(orphan));
+    pub(crate) fn start_orphan(
+        &mut self,
+        mut entry: Entry,
+        orphan: Box<dyn Orphan>,
+        cancellable: bool,
+    ) {
+        self.admit(&mut entry, false, cancellable, SlotState::Orphaned(orphan));
     }
 
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
@@ -206,8 +217,12 @@ impl Driver {
         }
         if let Some(arena) = request.arena
             && !self.arenas.has(arena)
+            && let Err(error) = self.arenas.attach(arena, &mut *self.kernel)
         {
-            self.arenas.attach(arena, &mut *self.kernel)?;
+            match &mut request.entry {
+                Entry::Sqe(sqe) if !request.fixed_only => sqe.make_plain(),
+                _ => return Err(error),
+            }
         }
         if let (Some(file), Entry::Sqe(sqe)) = (request.file, &mut request.entry) {
             self.files.place(file, sqe, &mut *self.kernel);
@@ -216,7 +231,13 @@ impl Driver {
     }
 
     #[inline]
-    fn admit(&mut self, entry: &mut Entry, unbounded: bool, state: SlotState) -> Key {
+    fn admit(
+        &mut self,
+        entry: &mut Entry,
+        unbounded: bool,
+        cancellable: bool,
+        state: SlotState,
+    ) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let vacant = self.slots.vacant_entry();
@@ -228,7 +249,7 @@ impl Driver {
         let pushed = self.backlog.is_empty()
             && self.in_kernel < self.limit
             && push(&mut *self.kernel, key, entry);
-        vacant.insert(Slot { generation, pushed, unbounded, state });
+        vacant.insert(Slot { generation, pushed, unbounded, cancellable, state });
         self.unbounded += usize::from(unbounded);
         if pushed {
             self.queued = true;
@@ -437,10 +458,13 @@ impl Driver {
         }
     }
 
-    /// Asks the kernel to cancel everything. Operations that wait for room end without having been started.
+    /// Asks the kernel to cancel everything that can be. Operations that wait for room end without having been started, but
+    /// for those that must run to their end: a close that never ran would leave its descriptor open.
     pub(crate) fn cancel_all(&mut self, harvest: &mut Harvest) {
-        for (key, _) in std::mem::take(&mut self.backlog) {
-            if self.contains(key) {
+        for (key, entry) in std::mem::take(&mut self.backlog) {
+            if self.contains(key) && !self.slot(key).cancellable {
+                self.backlog.push_back((key, entry));
+            } else if self.contains(key) {
                 self.in_kernel += 1;
                 let result = -libc::ECANCELED;
                 self.complete(Cqe { user_data: key.user_data(), result, flags: 0 }, harvest);
@@ -449,7 +473,7 @@ impl Driver {
         let pushed: Vec<Key> = self
             .slots
             .iter()
-            .filter(|(_, slot)| !matches!(slot.state, SlotState::Done(_)))
+            .filter(|(_, slot)| slot.cancellable && !matches!(slot.state, SlotState::Done(_)))
             .map(|(index, slot)| Key { index: index as u32, generation: slot.generation })
             .collect();
         self.cancels.extend(pushed);

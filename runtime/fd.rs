@@ -62,10 +62,6 @@ impl Fd {
     }
 
     /// A descriptor that an operation of the current shard's kernel has just brought.
-    ///
-    /// # Panics
-    ///
-    /// Where no runtime is entered.
     pub fn brought(descriptor: u32) -> Fd {
         Fd::new(descriptor as RawFd, context::system())
     }
@@ -93,6 +89,16 @@ impl Fd {
         if !attached.iter().any(|known| known.id() == shard.id()) {
             attached.push(shard.clone());
         }
+    }
+
+    /// Closes the file, if this is the only handle and nothing is in flight on it; otherwise the last one closes it.
+    ///
+    /// # Errors
+    ///
+    /// Gives `self` back where another handle or an operation in flight holds the file.
+    pub fn into_close(self) -> Result<Op<Close>, Fd> {
+        let system = self.shared.system.clone();
+        self.into_descriptor().map(|descriptor| Op::new(Close::new(descriptor, system)))
     }
 
     /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on it.
@@ -147,9 +153,8 @@ impl Drop for Shared {
             return;
         }
         self.detach_everywhere();
-        let closing = Op::new(Close { descriptor: self.descriptor });
-        if closing.detach().is_err() {
-            self.system.close(self.descriptor);
-        }
+        let closing = Op::new(Close::new(self.descriptor, self.system.clone()));
+        // Where no shard takes it, dropping it closes.
+        drop(closing.detach());
     }
 }

@@ -55,13 +55,8 @@ pub use shard::Shard;
 #[doc(hidden)]
 pub use sqe::{FIXED_FILE, Sqe};
 
-/// The system of the entered runtime, for the layers above.
-///
-/// # Panics
-///
-/// Where no runtime is entered.
+/// The system of the entered runtime, or Linux where none is entered, for the layers above.
 #[doc(hidden)]
-#[track_caller]
 pub fn system() -> std::sync::Arc<dyn System> {
     context::system()
 }

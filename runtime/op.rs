@@ -66,6 +66,10 @@ pub unsafe trait Operation: Send + Sized + 'static {
     /// Whether it may wait for something other than a device: a peer, a pipe. A paused clock runs on past such ones.
     const UNBOUNDED: bool = false;
 
+    /// Whether it is an error if the arena can't be attached. An operation that takes any buffer says no, and goes on by the
+    /// plain opcode; one that is called fixed never does.
+    const FIXED_ONLY: bool = false;
+
     /// Refuses arguments that must not reach the kernel.
     ///
     /// # Errors
@@ -160,7 +164,8 @@ impl<T: Operation> Op<T> {
         context::with_shard(|shard| match shard {
             Some(shard) if shard.driver().borrow().is_open() => {
                 let entry = operation.entry();
-                shard.driver().borrow_mut().start_orphan(entry, Box::new(operation));
+                let orphan = Box::new(operation);
+                shard.driver().borrow_mut().start_orphan(entry, orphan, T::CANCELLABLE);
                 Ok(())
             }
             _ => Err(operation),

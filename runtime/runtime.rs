@@ -61,6 +61,15 @@ impl Ends {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for the threads that have booted in vain, so that whoever tries again finds their descriptors and their locked
+    /// memory given back.
+    fn wait(&self) {
+        let mut state = self.lock();
+        while state.running > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn count_out(&self, drained: bool) {
         let mut state = self.lock();
         state.running -= 1;
@@ -231,7 +240,7 @@ impl Drop for AbortOnUnwind {
 pub(crate) fn start(builder: &mut Builder) -> Result<Runtime, StartError> {
     let plan = Plan::of(builder);
     let ends = Arc::new(Ends::default());
-    let (remotes, starts) = start_threads(builder, &plan, &ends, 0)?;
+    let (remotes, starts) = start_threads(builder, &plan, &ends, 0).inspect_err(|_| ends.wait())?;
     let handle = plan.share(builder, remotes);
     for start in starts {
         let _ = start.send(Start { handle: handle.clone() });
@@ -251,6 +260,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
         Ok(threads) => threads,
         Err(error) => {
             shard.shut_down(Instant::now());
+            ends.wait();
             return Err(error);
         }
     };

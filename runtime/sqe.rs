@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // One conversion between two layouts that the kernel fixed.
 
-use io_uring::squeue;
+use io_uring::{opcode, squeue};
 
 /// One submission as the kernel's header lays it out (`struct io_uring_sqe`).
 ///
@@ -56,6 +56,16 @@ impl From<squeue::Entry> for Sqe {
 }
 
 impl Sqe {
+    /// Turns a transfer that names a registered buffer into the same transfer that names none.
+    pub(crate) fn make_plain(&mut self) {
+        self.opcode = match self.opcode {
+            opcode::ReadFixed::CODE => opcode::Read::CODE,
+            opcode::WriteFixed::CODE => opcode::Write::CODE,
+            other => panic!("opcode {other} names an arena and has no plain form"),
+        };
+        self.buffer_index = 0;
+    }
+
     pub(crate) fn as_entry(&self) -> &squeue::Entry {
         // SAFETY: the same layout as above, and `Sqe` is at least as aligned: `align_of::<squeue::Entry>()` is 8.
         unsafe { &*std::ptr::from_ref(self).cast::<squeue::Entry>() }
@@ -67,7 +77,7 @@ const _: () = assert!(align_of::<Sqe>() >= align_of::<squeue::Entry>());
 #[cfg(test)]
 mod tests {
     use super::*;
-    use io_uring::{opcode, types};
+    use io_uring::types;
 
     #[test]
     fn the_fields_of_a_built_entry_are_where_the_kernel_has_them() {

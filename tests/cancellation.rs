@@ -9,20 +9,18 @@
 mod common;
 mod watched;
 
-use std::future::Future;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::count;
 use runtime::buffers::{self, Lease, LeaseErrorKind, PoolConfig};
 use runtime::fs::File;
-use runtime::task::{JoinHandle, spawn_local, yield_now};
+use runtime::task::yield_now;
 use watched::{
-    Cancels, Counted, Fault, Flag, Pipe, RINGS, Random, Watch, pipe, poll_and_hold, poll_flagged,
-    poll_once, settle, turn_until, watchdog, watched,
+    Cancels, Counted, Dropped, Fault, Flag, Pipe, RINGS, Random, WHENS, Watch, When, boxed, pipe,
+    poll_once, settle, start_and_drop, turn_until, watchdog, watched,
 };
 
 const PAGE: usize = 4096;
@@ -41,74 +39,6 @@ const FILLER: u8 = 0x11;
 
 fn pool() -> PoolConfig {
     PoolConfig::new().limit(PAGES * PAGE).arena(PAGES * PAGE).keep(PAGES * PAGE)
-}
-
-/// When an operation is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    /// Before its first poll.
-    Unpolled,
-    /// Its entry is in the queue, and the kernel was not entered.
-    Queued,
-    /// The kernel holds it.
-    InFlight,
-    /// Its completion is in its slot, and nobody has looked.
-    Arrived,
-}
-
-const WHENS: [When; 4] = [When::Unpolled, When::Queued, When::InFlight, When::Arrived];
-
-type Dropped = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Something that is polled at most once, and then dropped by hand or with its task.
-enum Held {
-    Future(Dropped),
-    Task(JoinHandle<()>),
-}
-
-/// Starts the operations as far as `when` says, and drops them, or aborts the tasks that hold them.
-async fn start_and_drop(operations: Vec<Dropped>, when: When, flags: &[Arc<Flag>], abort: bool) {
-    let mut held: Vec<Held> = operations
-        .into_iter()
-        .zip(flags)
-        .map(|(mut operation, flag)| match (abort, when) {
-            (true, _) => Held::Task(spawn_local(poll_and_hold(operation, flag.clone()))),
-            (false, When::Unpolled) => Held::Future(operation),
-            (false, _) => {
-                assert!(poll_flagged(&mut operation, flag).is_pending());
-                Held::Future(operation)
-            }
-        })
-        .collect();
-    match when {
-        When::Unpolled => {}
-        When::Queued if abort => {
-            // It runs right behind the tasks, in the same turn, before the kernel is entered.
-            let tasks: Vec<_> = held.iter().filter_map(Held::abort_handle).collect();
-            spawn_local(async move { tasks.iter().for_each(|task| task.abort()) }).await.unwrap();
-        }
-        When::Queued => {}
-        When::InFlight => {
-            yield_now().await;
-            yield_now().await;
-        }
-        When::Arrived => turn_until(|| flags.iter().all(|flag| flag.is_set())).await,
-    }
-    held.iter().filter_map(Held::abort_handle).for_each(|task| task.abort());
-    for held in &mut held {
-        if let Held::Task(task) = held {
-            assert!(task.await.unwrap_err().is_cancelled());
-        }
-    }
-}
-
-impl Held {
-    fn abort_handle(&self) -> Option<runtime::task::AbortHandle> {
-        match self {
-            Held::Task(task) => Some(task.abort_handle()),
-            Held::Future(_) => None,
-        }
-    }
 }
 
 /// Leases all that is free, and fills it.
@@ -189,12 +119,6 @@ impl Targets {
 fn check_written(bytes: &[u8]) {
     let wrong = bytes.iter().find(|byte| ![FILLER, WRITTEN].contains(*byte));
     assert_eq!(wrong, None, "a dropped write wrote bytes that are not the caller's");
-}
-
-fn boxed<T>(future: impl Future<Output = T> + Unpin + 'static) -> Dropped {
-    Box::pin(async move {
-        future.await;
-    })
 }
 
 async fn drop_at_random(watch: &Watch, random: &mut Random, drops: usize) {

@@ -147,14 +147,14 @@ async fn time_out(watch: &Watch) {
 /// Scenario 13, operations: who holds futures that nobody polls keeps nobody else from the ring.
 #[test]
 fn futures_that_nobody_polls_take_no_room_in_the_ring() {
+    let _alone = alone();
     let _watchdog = watchdog("operations beside futures that nobody polls", 60);
     for rings in RINGS {
         let watch = Watch::new();
         let run = watched(&watch, rings).run(async {
             let (_directory, path) = page_file(0x5A);
             let file = File::open(path).await.unwrap();
-            let mut reads: Vec<_> =
-                (0..1_000).map(|_| file.read_at(vec![0; PAGE], 0)).collect();
+            let mut reads: Vec<_> = (0..1_000).map(|_| file.read_at(vec![0; PAGE], 0)).collect();
             assert!(reads.iter_mut().all(|read| poll_once(read).is_pending()));
             // A thousand of them are in front of it, and none is ever polled again before it is done.
             let (count, _) = file.read_at(vec![0; PAGE], 0).await.unwrap();
@@ -172,6 +172,7 @@ fn futures_that_nobody_polls_take_no_room_in_the_ring() {
 /// Scenario 13, leases: a pool that is held by futures that nobody polls says so, and a wait for it can be given up.
 #[test]
 fn a_pool_that_is_held_by_futures_that_nobody_polls_can_be_waited_for_with_a_timeout() {
+    let _alone = alone();
     let run = watched(&Watch::new(), (2, 4)).pool(pool(4)).run(async {
         let (_directory, path) = page_file(0x5A);
         let file = File::open(path).await.unwrap();
@@ -255,6 +256,7 @@ async fn reuse_a_number(watch: &Watch, dropped: bool, attached: bool) {
 /// Scenario 22: cancels go beside the limit, so completions overflow a queue of four, and none is lost.
 #[test]
 fn completions_that_overflow_their_queue_arrive_all_the_same() {
+    let _alone = alone();
     let rounds = count("RINGHOLD_OVERFLOWS", 500);
     let _watchdog = watchdog("overflowing", 60 + u64::from(rounds) / 100);
     for (submissions, completions) in [(2, 4), (4, 8), (8, 16)] {

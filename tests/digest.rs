@@ -1,12 +1,14 @@
-//! The example `digest` prints what `sha256sum` prints: whatever the tree, the pool, the shards and the user.
+//! The example `digest` prints what `sha256sum` prints: whatever the tree, the pool, the shards and
+//! the user.
 //!
-//! `RINGHOLD_DIGEST_FILES` (300) and `RINGHOLD_DIGEST_SPARSE_MIB` (64) set the size of the tree; the long run has 20,000
-//! files and 3,072 MiB. A test that lacks what it needs says so and passes, or fails if `RINGHOLD_MUST_RUN` is 1.
+//! `RINGHOLD_DIGEST_FILES` (300) and `RINGHOLD_DIGEST_SPARSE_MIB` (64) set the size of the tree;
+//! the long run has 20,000 files and 3,072 MiB. A test that lacks what it needs says so and passes,
+//! or fails if `RINGHOLD_MUST_RUN` is 1.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -21,7 +23,8 @@ use tempfile::TempDir;
 const USUAL_MEMLOCK_KIB: &str = "8192";
 const NOBODY: u32 = 65534;
 
-const MIXED_SIZES: [usize; 9] = [0, 1, 511, 512, 513, 4095, 4096, 4097, (1 << 20) + 1];
+const SHORT_SIZES: [usize; 8] = [0, 1, 511, 512, 513, 4095, 4096, 4097];
+const LONG_SIZE: usize = (1 << 20) + 1;
 const ODD_NAMES: [&[u8]; 9] = [
     b"plain",
     b"back\\slash",
@@ -43,8 +46,8 @@ fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 
-/// A directory on a disk (the system's temporary one may be in memory, where direct I/O means nothing) that
-/// everybody may read.
+/// A directory on a disk (the system's temporary one may be in memory, where direct I/O means
+/// nothing) that everybody may read.
 fn directory() -> TempDir {
     let directory = tempfile::Builder::new()
         .prefix("ringhold-digest-")
@@ -63,8 +66,8 @@ fn newest_change(path: &Path) -> SystemTime {
     entries.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The example's binary, beside this test's. `cargo test` builds both; `cargo test --test digest` leaves the
-/// example out, and then it is built here.
+/// The example's binary, beside this test's. `cargo test` builds both; `cargo test --test digest`
+/// leaves the example out, and then it is built here.
 fn digest_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -92,12 +95,14 @@ fn digest_binary() -> &'static Path {
     })
 }
 
-/// The command in `directory`, and its user with the usual limit of locked memory, if that is asked for. The binary is
-/// copied there because the user may not reach the target directory.
+/// The command in `directory`, as a user with the usual limit of locked memory if that is asked
+/// for. The binary is linked or copied there because that user may not reach the target directory.
 fn digest(directory: &Path, as_nobody: bool) -> Command {
     let binary = directory.join("digest-under-test");
     if !binary.exists() {
-        fs::copy(digest_binary(), &binary).unwrap();
+        fs::hard_link(digest_binary(), &binary)
+            .or_else(|_| copy_program(digest_binary(), &binary))
+            .unwrap();
     }
     if !as_nobody {
         let mut command = Command::new(binary);
@@ -105,12 +110,20 @@ fn digest(directory: &Path, as_nobody: bool) -> Command {
         return command;
     }
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -l \"$0\" && exec \"$@\"", USUAL_MEMLOCK_KIB]).arg(binary);
+    let script = "ulimit -l \"$0\" 2>/dev/null; exec \"$@\"";
+    command.args(["-c", script, USUAL_MEMLOCK_KIB]).arg(binary);
     command.current_dir(directory);
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
     command
+}
+
+/// Copies by another process: while this one had the copy open for writing, a child that another
+/// thread forks would hold it open as well, and nobody could run it (`ETXTBSY`).
+fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("cp failed")) }
 }
 
 fn is_root() -> bool {
@@ -160,17 +173,17 @@ fn mixed_tree() -> TempDir {
     println!("{files} files, the sparse one has {sparse_mib} MiB");
     let directory = directory();
     let tree = directory.path().join("tree");
-    let bytes: Vec<u8> = (0..(2_u32 << 20)).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let byte = |at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8;
+    let bytes: Vec<u8> = (0..2_u32 << 20).map(byte).collect();
     for file in 0..files {
         let parent = tree.join(format!("{}/{}", file % 7, file / 7 % 11));
         fs::create_dir_all(&parent).unwrap();
         let mut name = ODD_NAMES[file % ODD_NAMES.len()].to_vec();
         name.extend_from_slice(file.to_string().as_bytes());
         // The long ones are fewer, lest the tree get too large.
-        let sizes = if file % 20 == 0 { MIXED_SIZES.len() } else { MIXED_SIZES.len() - 1 };
-        let size = match file % 20 {
-            0 if file % 40 == 0 => MIXED_SIZES[sizes - 1],
-            _ => MIXED_SIZES[file / ODD_NAMES.len() % sizes],
+        let size = match file % 50 {
+            0 => LONG_SIZE,
+            _ => SHORT_SIZES[file / ODD_NAMES.len() % SHORT_SIZES.len()],
         };
         let start = file * 31 % (1 << 19);
         fs::write(parent.join(OsStr::from_bytes(&name)), &bytes[start..start + size]).unwrap();
@@ -238,7 +251,7 @@ fn the_pool_of_its_own_choice_agrees_with_sha256sum() {
     let directory = mixed_tree();
     let directory = directory.path();
     // A path's end is kept as find keeps it.
-    for path in ["tree", "tree/", "./tree", "tree//", "."] {
+    for path in ["tree", "tree/", "./tree", "tree//"] {
         let output = digest(directory, true).arg(path).output().unwrap();
         assert_success(&output, path);
         assert_same_lines(&output.stdout, &expected_lines(directory, path), path);
@@ -365,29 +378,78 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     assert_eq!(complaints, "");
 }
 
+/// Makes a directory of as many empty files, with the longest names that there are; gives its name
+/// and how many bytes of output it makes.
+fn long_names(directory: &Path, files: usize) -> (String, usize) {
+    let name = format!("tree{files}");
+    fs::create_dir(directory.join(&name)).unwrap();
+    for file in 0..files {
+        File::create(directory.join(&name).join(format!("{file:0255}"))).unwrap();
+    }
+    let line = 64 + 2 + name.len() + 1 + 255 + 1;
+    (name, files * line)
+}
+
+/// The most memory that was resident, in KiB, when all but the end of the output was printed.
+fn peak_kib(directory: &Path, tree: &str, output_bytes: usize) -> usize {
+    // What it and the pipe may hold back; until we read that, it can't end.
+    const BUFFERED_BYTES: usize = 256 << 10;
+    let mut child = digest(directory, false)
+        .args(["--shards", "1", "--pool", "1M", tree])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut vec![0; output_bytes - BUFFERED_BYTES]).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), BUFFERED_BYTES);
+    assert!(child.wait().unwrap().success());
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
-fn a_deep_and_a_wide_tree_take_no_more_memory_than_a_small_one() {
+fn the_names_of_a_wide_tree_are_not_collected() {
     let directory = directory();
     let directory = directory.path();
-    let mut deep = directory.join("tree");
-    for _ in 0..200 {
-        deep.push("d");
-    }
+    let peaks = [1000, 10_000].map(|files| {
+        let (tree, output_bytes) = long_names(directory, files);
+        peak_kib(directory, &tree, output_bytes)
+    });
+    // 10,000 names are 2.5 MiB and more.
+    println!("peaks: {peaks:?} KiB");
+    assert!(peaks[1] < peaks[0] + 1536, "{peaks:?} KiB");
+}
+
+#[test]
+fn a_deep_tree_is_walked_to_its_bottom() {
+    let directory = directory();
+    let directory = directory.path();
+    let deep = (0..500).fold(directory.join("tree"), |path, _| path.join("d"));
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("bottom"), "abc").unwrap();
-    for file in 0..20_000 {
-        File::create(directory.join(format!("tree/{file}"))).unwrap();
-    }
-    // Everything is mapped by the time that the tree is walked, so a limit of the address space would be met at once.
-    let peak_kib = |path: &str| {
-        let script = "\"$0\" --shards 1 --pool 1M \"$1\" >lines & wait $!; wc -l <lines";
-        let mut command = digest(directory, false);
-        let binary = command.get_program().to_owned();
-        command = Command::new("sh");
-        let output =
-            command.args(["-c", script]).arg(binary).arg(path).current_dir(directory).output();
-        output.unwrap()
-    };
-    let output = peak_kib("tree");
-    assert_eq!(text(&output.stdout).trim(), "20001");
+    let output = digest(directory, true).arg("tree").output().unwrap();
+    assert_success(&output, "a deep tree");
+    assert_same_lines(&output.stdout, &expected_lines(directory, "tree"), "a deep tree");
+    assert_eq!(sorted_lines(&output.stdout).len(), 1);
+}
+
+#[test]
+fn a_runtime_that_cannot_start_says_what_to_do() {
+    let directory = directory();
+    let directory = directory.path();
+    fs::write(directory.join("file"), "abc").unwrap();
+    let output = digest(directory, false).args(["--shards", "0", "file"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        "digest: the runtime could not start: a runtime has 1 to 1024 shards, not 0\n"
+    );
+    // 1,024 rings don't fit into 8 MiB.
+    let output = digest(directory, true).args(["--shards", "1024", "file"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = text(&output.stderr);
+    assert!(complaint.contains("raise RLIMIT_MEMLOCK"), "{complaint}");
 }

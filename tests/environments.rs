@@ -1,8 +1,9 @@
-//! Where io_uring is missing or forbidden, a runtime says so by type and in words: no panic, no hang. Where something
-//! is limited is `starved.rs`.
+//! Where io_uring is missing or forbidden, a runtime says so by type and in words: no panic, no
+//! hang. Where something is limited is `starved.rs`.
 //!
-//! Each environment is a process of its own. The real `kernel.io_uring_disabled` belongs to the whole machine: it is
-//! tried with `RINGHOLD_SYSCTL=1` in the environment only, by root, in a run of that test alone.
+//! Each environment is a process of its own. The real `kernel.io_uring_disabled` belongs to the
+//! whole machine: it is tried with `RINGHOLD_SYSCTL=1` in the environment only, by root, in a run
+//! of that test alone.
 
 mod common;
 
@@ -53,7 +54,8 @@ fn seccomp_that_answers_enosys_reads_as_a_kernel_without_io_uring() {
 #[test]
 fn a_kernel_that_knows_no_such_flags_is_too_old() {
     isolated("a_kernel_that_knows_no_such_flags_is_too_old").run(|| {
-        // A filter can't see the flags, which are behind a pointer; an old kernel's answer is the same.
+        // A filter can't see the flags, which are behind a pointer; an old kernel's answer is the
+        // same.
         limits::forbid(&[limits::URING_SETUP], libc::EINVAL);
         let (kind, error) = refusal(two_shards);
         assert!(matches!(error, StartError::KernelTooOld { .. }), "{error:?}");
@@ -121,7 +123,8 @@ fn where_nothing_may_be_registered_there_are_no_leases_and_all_else_works() {
     });
 }
 
-/// Shows `value` as `kernel.io_uring_disabled` to this process alone, and forbids rings as that would.
+/// Shows `value` as `kernel.io_uring_disabled` to this process alone, and forbids rings as that
+/// would.
 fn pretend_sysctl(test: &str, value: &str) -> bool {
     let shown = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(shown.path(), value).expect("it is ours");
@@ -192,7 +195,7 @@ fn the_real_sysctl_is_named_in_both_settings() {
     if std::env::var_os("RINGHOLD_SYSCTL").is_none_or(|value| value != "1") {
         return common::skip(name, "it changes the whole machine; RINGHOLD_SYSCTL=1 runs it");
     }
-    // This process stays root and sets the value back; its children meet the value, and run the line after these.
+    // This process stays root and sets the value back; its children meet it, here.
     if let Ok(setting) = std::env::var("RINGHOLD_SYSCTL_IS") {
         return isolated(name).run(|| meet_sysctl(&setting));
     }

@@ -1,7 +1,9 @@
-//! Locked memory, by an unprivileged user under the usual limit of 8 MiB: what runs out is told, the pool goes on as a
-//! smaller one, nothing stays pinned when a runtime ends, and no page is pinned twice or reached by a strange ring.
+//! Locked memory, by an unprivileged user under the usual limit of 8 MiB: what runs out is told,
+//! the pool goes on as a smaller one, nothing stays pinned when a runtime ends, and no page is
+//! pinned twice or reached by a strange ring.
 //!
-//! `RINGHOLD_CYCLES` sets how often a runtime is opened and closed: 20 by default, 200 for the long run.
+//! `RINGHOLD_CYCLES` sets how often a runtime is opened and closed: 20 by default, 200 for the long
+//! run.
 
 mod common;
 
@@ -288,7 +290,8 @@ fn a_lease_of_another_runtime_is_refused_and_reaches_nobodys_memory() {
         start(1, pool(MIB, MIB)).block_on(async {
             let options = File::options().read(true).write(true).open(&path).await;
             let file = options.expect("it is ours");
-            // Before this runtime has any registered memory, and then with its own in the same slot.
+            // Before this runtime has any registered memory, and then with its own in the same
+            // slot.
             let strange = is_refused(&file, strange).await;
             let own = filled(4096, 0x55);
             assert_eq!(

@@ -3,16 +3,27 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use io_uring::{opcode, types};
 
+use crate::kernel::System;
 use crate::op::{Entry, Operation};
 
 /// Closes a descriptor that nothing else uses any more.
+///
+/// It owns the descriptor: where no shard can run it, dropping it closes the descriptor through the system.
 #[derive(Debug)]
 pub struct Close {
-    /// The descriptor.
-    pub descriptor: RawFd,
+    descriptor: Option<RawFd>,
+    system: Arc<dyn System>,
+}
+
+impl Close {
+    /// Takes over `descriptor`, which `system` made.
+    pub fn new(descriptor: RawFd, system: Arc<dyn System>) -> Close {
+        Close { descriptor: Some(descriptor), system }
+    }
 }
 
 // SAFETY: the entry points to nothing.
@@ -23,10 +34,25 @@ unsafe impl Operation for Close {
     const CANCELLABLE: bool = false;
 
     fn entry(&mut self) -> Entry {
-        opcode::Close::new(types::Fd(self.descriptor)).build().into()
+        let descriptor = self.descriptor.expect("a close owns its descriptor until it is finished");
+        opcode::Close::new(types::Fd(descriptor)).build().into()
     }
 
-    fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {
+    fn finish(mut self, outcome: io::Result<u32>) -> io::Result<()> {
+        // An error of the runtime's own, which has no number, means that the kernel never saw the operation: then the drop
+        // closes. After any other answer the number is free, also after an error: that is how `close(2)` is.
+        let seen = outcome.as_ref().map_or_else(|error| error.raw_os_error().is_some(), |_| true);
+        if seen {
+            self.descriptor = None;
+        }
         outcome.map(drop)
+    }
+}
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        if let Some(descriptor) = self.descriptor.take() {
+            self.system.close(descriptor);
+        }
     }
 }

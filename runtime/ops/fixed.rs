@@ -48,6 +48,8 @@ pub(crate) fn check_filled(length: usize) -> io::Result<()> {
 unsafe impl<B: FixedBufMut> Operation for ReadFixed<B> {
     type Output = Result<(usize, B), Failed<B>>;
 
+    const FIXED_ONLY: bool = true;
+
     #[inline]
     fn check(&self) -> io::Result<()> {
         check_registered(self.0.arena())?;
@@ -78,6 +80,8 @@ unsafe impl<B: FixedBufMut> Operation for ReadFixed<B> {
 // SAFETY: what the entry points to is the write's, which keeps it in place and unchanged (S1, S2).
 unsafe impl<B: FixedBuf> Operation for WriteFixed<B> {
     type Output = Result<(usize, B), Failed<B>>;
+
+    const FIXED_ONLY: bool = true;
 
     #[inline]
     fn check(&self) -> io::Result<()> {

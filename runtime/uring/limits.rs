@@ -13,6 +13,11 @@ pub(super) fn locked_memory_limit() -> Option<u64> {
     if privileged { None } else { getrlimit(Resource::Memlock).current }
 }
 
+/// Whether the process has CAP_SYS_ADMIN.
+pub(super) fn is_administrator() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
 pub(super) fn open_files_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -67,7 +67,10 @@ pub(super) fn explain(error: io::Error, config: &KernelConfig) -> StartError {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => StartError::NotInKernel { release: limits::kernel_release() },
         Some(libc::EPERM | libc::EACCES) => match limits::io_uring_disabled() {
-            Some(value) if value > 0 => StartError::ForbiddenBySysctl { value },
+            // The value 1 lets the privileged through, so what stops those is something else.
+            Some(value) if value > 1 || (value == 1 && !limits::is_administrator()) => {
+                StartError::ForbiddenBySysctl { value }
+            }
             _ => StartError::ForbiddenBySeccomp,
         },
         // The sizes are powers of two within bounds, so what is invalid are the flags.

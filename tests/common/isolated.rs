@@ -11,13 +11,16 @@ use super::limits;
 /// Names, in the child's environment, the test that it is to run.
 const CHILD: &str = "RINGHOLD_TEST_CHILD";
 
-/// What the child prints at its end: without it the body has not run, whatever the exit status says.
+/// What the child prints at its end: without it the body has not run, whatever the exit status
+/// says.
 const DONE: &str = "the isolated test is done:";
 
-/// Without root all children are the same user, whose locked memory and processes are counted together.
+/// Without root all children are the same user, whose locked memory and processes are counted
+/// together.
 static SAME_USER: Mutex<()> = Mutex::new(());
 
-/// The test `name`, to be run in a process of its own. `name` is the test's own, as the harness knows it.
+/// The test `name`, to be run in a process of its own. `name` is the test's own, as the harness
+/// knows it.
 pub fn isolated(name: &'static str) -> Isolated {
     Isolated {
         name,
@@ -39,8 +42,8 @@ pub struct Isolated {
 }
 
 impl Isolated {
-    /// The child runs as a user without capabilities. Where the tests run as root that user is the child's alone, so
-    /// that what is counted by user is counted for this test only.
+    /// The child runs as a user without capabilities. Where the tests run as root that user is the
+    /// child's alone, so that what is counted by user is counted for this test only.
     pub fn unprivileged(mut self) -> Isolated {
         self.unprivileged = true;
         self
@@ -68,7 +71,8 @@ impl Isolated {
     ///
     /// # Panics
     ///
-    /// If the child fails, panics on any thread, takes longer than its deadline, or doesn't run the body.
+    /// If the child fails, panics on any thread, takes longer than its deadline, or doesn't run the
+    /// body.
     #[track_caller]
     pub fn run(self, body: impl FnOnce()) {
         if std::env::var_os(CHILD).is_some_and(|child| child == self.name) {

@@ -1,4 +1,5 @@
-//! What a test does to its own process: limits, users, filters of system calls, mounts over `/proc`.
+//! What a test does to its own process: limits, users, filters of system calls, mounts over
+//! `/proc`.
 
 #![allow(unsafe_code)] // The system calls for it.
 
@@ -47,7 +48,8 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// From root to a user that no other process is: of its own number, without groups and capabilities.
+/// From root to a user that no other process is: of its own number, without groups and
+/// capabilities.
 pub fn become_unprivileged() {
     let user = 20_000 + std::process::id() % 40_000;
     // SAFETY: none of these reads or writes memory, except for the empty list of groups.
@@ -67,13 +69,13 @@ pub const URING_ENTER: i64 = libc::SYS_io_uring_enter;
 /// See [`URING_SETUP`].
 pub const URING_REGISTER: i64 = libc::SYS_io_uring_register;
 
-/// From now on the calling thread, and the threads that it starts, get `errno` from these system calls: what a container's
-/// filter does. It can't be undone.
+/// From now on the calling thread, and the threads that it starts, get `errno` from these system
+/// calls: what a container's filter does. It can't be undone.
 pub fn forbid(calls: &[i64], errno: i32) {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    // The number of the call is at offset 0 of what a filter sees. Compared with each; the first that is equal jumps over the
-    // ones that follow, and over the return that allows.
+    // The number of the call is at offset 0 of what a filter sees. Compared with each; the first
+    // that is equal jumps over the ones that follow, and over the return that allows.
     let mut program = vec![statement(BPF_LD | BPF_W | BPF_ABS, 0)];
     for (index, call) in calls.iter().enumerate() {
         let mut compare = statement(BPF_JMP | BPF_JEQ | BPF_K, *call as u32);
@@ -125,7 +127,8 @@ pub fn cover(covered: &str, shown: &Path) -> io::Result<()> {
 
 /// Lets the calling thread, and the threads that it starts, run on one core only.
 pub fn run_on_one_core() {
-    // SAFETY: a set of cores is plain bits, for which zero is valid; the calls read and write locals.
+    // SAFETY: a set of cores is plain bits, for which zero is valid; the calls read and write
+    // locals.
     unsafe {
         let mut allowed: libc::cpu_set_t = std::mem::zeroed();
         let size = size_of::<libc::cpu_set_t>();

@@ -1,6 +1,6 @@
 //! What the tests share: tests in a process of their own, loud skips, and readings of `/proc`.
 
-#![allow(dead_code, unused_imports)] // Each test file is a program of its own and uses a part of this.
+#![allow(dead_code, unused_imports)] // Each test file is a program that uses a part of this.
 
 mod isolated;
 pub mod limits;
@@ -11,8 +11,9 @@ use std::io::{self, Write};
 
 pub use isolated::{Isolated, isolated};
 
-/// Says on the standard error, past the harness's capture, that a test is skipped; the test returns after it.
-/// With `RINGHOLD_NO_SKIP` in the environment it fails instead, for machines that are meant to skip nothing.
+/// Says on the standard error, past the harness's capture, that a test is skipped; the test returns
+/// after it. With `RINGHOLD_NO_SKIP` in the environment it fails instead, for machines that are
+/// meant to skip nothing.
 #[track_caller]
 pub fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}");

@@ -65,8 +65,8 @@ pub async fn read_a_page() -> io::Result<()> {
     Ok(())
 }
 
-/// As [`read_a_page`], where a runtime that has just ended may still hold what its ring had locked: that comes back
-/// in the kernel's own time, and a start waits for it, but a lease doesn't.
+/// As [`read_a_page`], where a runtime that has just ended may still hold what its ring had locked:
+/// that comes back in the kernel's own time, and a start waits for it, but a lease doesn't.
 pub async fn read_a_page_patiently() -> io::Result<()> {
     let begun = Instant::now();
     loop {

@@ -1,8 +1,9 @@
 //! A kernel that is watched: it keeps an account of its own of every operation, and misbehaves on request, as Linux may.
 
 #![allow(unsafe_code)] // It implements the kernel's seam, by handing everything on to Linux.
-#![allow(dead_code)] // Each test file is a program of its own and uses a part of this.
+#![allow(dead_code, unused_imports)] // Each test file is a program of its own and uses a part of this.
 
+mod dropping;
 mod tools;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,7 @@ use ringhold_runtime::{
 };
 use runtime::runtime::StartError;
 
+pub use dropping::*;
 pub use tools::*;
 
 /// The user data of cancels, which nobody waits for.

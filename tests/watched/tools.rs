@@ -1,7 +1,7 @@
 //! What tests that drop operations need: seeds, a watchdog, pipes, single polls, buffers whose end is counted.
 
 use std::fs::File as StdFile;
-use std::future::{Future, pending, poll_fn};
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,6 +38,11 @@ impl Random {
         };
         println!("RINGHOLD_SEED={seed}");
         Random(seed | 1)
+    }
+
+    /// Numbers for another thread.
+    pub fn fork(&mut self) -> Random {
+        Random((self.below(usize::MAX) as u64) << 1 | 1)
     }
 
     /// A number below `bound`.
@@ -125,6 +130,10 @@ fn would_block(result: io::Result<usize>) -> Option<usize> {
 pub struct Flag(AtomicBool);
 
 impl Flag {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
@@ -132,7 +141,7 @@ impl Flag {
 
 impl Wake for Flag {
     fn wake(self: Arc<Flag>) {
-        self.0.store(true, Ordering::SeqCst);
+        self.set();
     }
 }
 
@@ -145,16 +154,6 @@ pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 pub fn poll_flagged<F: Future + Unpin>(future: &mut F, flag: &Arc<Flag>) -> Poll<F::Output> {
     let waker = Waker::from(flag.clone());
     Pin::new(future).poll(&mut Context::from_waker(&waker))
-}
-
-/// Polls once within a task, and then holds the future for good.
-pub async fn poll_and_hold<F: Future + Unpin>(mut future: F, flag: Arc<Flag>) {
-    poll_fn(|_| {
-        assert!(poll_flagged(&mut future, &flag).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    pending::<()>().await;
 }
 
 /// Turns the shard until `done` says so.
