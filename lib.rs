@@ -9,13 +9,14 @@
 //!
 //! #[runtime::main(shards = 1)]
 //! async fn main() -> std::io::Result<()> {
-//! #   std::fs::write("/tmp/ringhold-doc-first.bin", [7u8; 4096])?;
-//!     let file = File::open("/tmp/ringhold-doc-first.bin").await?;
+//! #   let path = std::env::temp_dir().join(format!("ringhold-first-{}", std::process::id()));
+//! #   std::fs::write(&path, [7u8; 4096])?;
+//!     let file = File::open(&path).await?;
 //!     let lease = buffers::lease(128 * 1024).await?;         // waits its turn when the pool is empty
 //!     let (n, lease) = file.read_fixed(lease, 0).await?;      // the lease comes back, filled
 //!     assert_eq!(n, 4096);
 //!     assert_eq!(&lease[..4], [7, 7, 7, 7]);
-//! #   std::fs::remove_file("/tmp/ringhold-doc-first.bin")?;
+//! #   std::fs::remove_file(&path)?;
 //!     Ok(())
 //! }
 //! ```

@@ -90,8 +90,8 @@ pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Box<dyn Orphan>, cancell
 fn abandon_here(shard: &Shard, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
     let (due, waker) = shard.driver().borrow_mut().abandon(key, orphan, cancellable);
     drop(waker);
-    if let Some((orphan, cqe)) = due {
-        orphan.release(cqe.outcome());
+    if let Some(due) = due {
+        shard.release(due);
     }
 }
 

@@ -501,6 +501,20 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A driver is dropped when it is drained, and leaked when it can't be. Anything else would free what the kernel may
+        // still write to, so it ends the process (law 7 of the design: see docs/ARCHITECTURE.md).
+        if self.in_flight() > 0 {
+            eprintln!(
+                "ringhold: a driver was dropped with {} operations in flight",
+                self.in_flight()
+            );
+            std::process::abort();
+        }
+    }
+}
+
 fn waker_of(state: SlotState) -> Option<Waker> {
     match state {
         SlotState::Waiting(waker) => Some(waker),

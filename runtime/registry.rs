@@ -154,11 +154,11 @@ impl Remote {
 
     /// The shard has ended. Its record stays for as long as futures may come back to it.
     pub(crate) fn end(&self, standing: Standing, leftovers: Vec<(Key, Cqe)>) {
-        let none_left = leftovers.is_empty();
         self.lock_leftovers().extend(leftovers);
         self.advance(standing);
         self.refuse_messages();
-        if standing == Standing::Drained && none_left {
+        let nothing_owed = self.lock_leftovers().is_empty();
+        if standing == Standing::Drained && nothing_owed {
             shards().remove(&self.id);
         }
     }

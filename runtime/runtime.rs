@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringhold_buffers::Pool;
@@ -277,10 +278,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     }
     let mut runtime = Runtime { handle: handle.clone(), ends, ended: false };
     let entered = HandleScope::enter(&handle);
-    let output = {
-        let future = pin!(future);
-        run_root(&shard, future)
-    };
+    let output = run_root(&shard, Box::pin(future));
     let deadline = Instant::now() + builder.drain_deadline;
     runtime.stop_shards(Some(deadline));
     let bomb = AbortOnUnwind;
@@ -313,11 +311,16 @@ impl Wake for Root {
     }
 }
 
-/// Turns the shard until `future` is ready. The future is dropped within the shard.
-fn run_root<F: Future>(
-    shard: &Shard,
-    mut future: Pin<&mut F>,
-) -> Result<F::Output, Box<dyn std::any::Any + Send>> {
+/// Turns the shard until `future` is ready, and drops it within the shard. A panic of either is given back: what is in
+/// flight has to be drained before it goes on.
+fn run_root<F: Future>(shard: &Shard, mut future: Pin<Box<F>>) -> thread::Result<F::Output> {
+    let output = poll_root(shard, future.as_mut());
+    let _scope = ShardScope::enter(shard);
+    catch_unwind(AssertUnwindSafe(|| drop(future)))?;
+    output
+}
+
+fn poll_root<F: Future>(shard: &Shard, mut future: Pin<&mut F>) -> thread::Result<F::Output> {
     let root = Arc::new(Root { woken: AtomicBool::new(true), remote: shard.remote().clone() });
     let waker = Waker::from(root.clone());
     let mut cx = Context::from_waker(&waker);

@@ -318,6 +318,11 @@ impl Shard {
         }
     }
 
+    /// Finishes an operation whose future is gone, whatever a destructor of what it brought does.
+    pub(crate) fn release(&self, due: Due) {
+        release_all(&mut vec![due]);
+    }
+
     /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain. Says whether the drain was
     /// complete before `deadline`; if not, the kernel and all it may still write to are leaked.
     pub(crate) fn shut_down(self, deadline: Instant) -> bool {
