@@ -4,6 +4,7 @@
 //! allocates, and only this path locks.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -141,7 +142,9 @@ impl Away {
                 (progress.key, progress.outcome.take())
             };
             match (outcome, key) {
-                (Some(outcome), _) => orphan.release(outcome),
+                (Some(outcome), _) => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| orphan.release(outcome)));
+                }
                 (None, Some(key)) => abandon_here(shard, key, orphan, cancellable),
                 (None, None) => panic!("an operation was dropped before its shard had heard of it"),
             }
@@ -157,7 +160,8 @@ impl Away {
             progress.waker.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            // It is another thread's, and must not end the shard that brings the outcome.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 

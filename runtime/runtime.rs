@@ -55,6 +55,8 @@ struct EndState {
     running: usize,
     leaked: bool,
     drain_deadline: Option<Instant>,
+    /// What the last shard closes, if nobody waited for it.
+    arenas: Option<Arc<Arenas>>,
 }
 
 impl Ends {
@@ -72,10 +74,16 @@ impl Ends {
     }
 
     fn count_out(&self, drained: bool) {
-        let mut state = self.lock();
-        state.running -= 1;
-        state.leaked |= !drained;
-        self.changed.notify_all();
+        let arenas = {
+            let mut state = self.lock();
+            state.running -= 1;
+            state.leaked |= !drained;
+            self.changed.notify_all();
+            if state.running == 0 { state.arenas.take() } else { None }
+        };
+        if let Some(arenas) = arenas {
+            arenas.close();
+        }
     }
 }
 
@@ -434,6 +442,9 @@ impl Runtime {
             };
         }
         let (running, leaked) = (state.running, state.leaked);
+        if running > 0 {
+            state.arenas = Some(shared.arenas.clone());
+        }
         drop(state);
         shared.pool.close();
         if leaked {

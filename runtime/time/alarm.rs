@@ -14,6 +14,7 @@
 //! bell to a shard of the entered runtime, which puts it into its own wheel; only that path
 //! allocates.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
@@ -310,7 +311,8 @@ impl Wake for Bell {
 impl Drop for Bell {
     fn drop(&mut self) {
         if let Some((waker, _)) = self.away.leave(State::Lost) {
-            waker.wake();
+            // It is another thread's, and must not end the shard whose wheel is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
