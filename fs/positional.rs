@@ -3,7 +3,7 @@
 use std::io;
 
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
-use ringhold_runtime::ops::{Read, ReadFixed, ReadVectored, Write, WriteFixed, WriteVectored};
+use ringhold_runtime::ops::{Fixed, Read, ReadVectored, Write, WriteVectored};
 use ringhold_runtime::{Failed, Op};
 
 use crate::file::{File, Target};
@@ -273,7 +273,7 @@ impl File {
         buffer: B,
         offset: u64,
     ) -> impl Future<Output = Transfer<B>> + Send + Unpin + use<B> {
-        Op::new(ReadFixed(self.target.reading(buffer, checked(offset))))
+        Op::new(Fixed(self.target.reading(buffer, checked(offset))))
     }
 
     /// Reads from `offset` until the lease is filled to its capacity. Gives that capacity, and the
@@ -312,7 +312,7 @@ impl File {
         let target = self.target.clone();
         async move {
             if buffer.arena().is_none() {
-                return Op::new(ReadFixed(target.reading(buffer, offset))).await;
+                return Op::new(Fixed(target.reading(buffer, offset))).await;
             }
             read_exact(target, buffer, checked(offset)).await
         }
@@ -354,7 +354,7 @@ impl File {
         buffer: B,
         offset: u64,
     ) -> impl Future<Output = Transfer<B>> + Send + Unpin + use<B> {
-        Op::new(WriteFixed(self.target.writing(buffer, checked(offset))))
+        Op::new(Fixed(self.target.writing(buffer, checked(offset))))
     }
 
     /// Writes all that a lease is filled with at `offset`. Gives its length, and the lease.
@@ -390,7 +390,7 @@ impl File {
         let target = self.target.clone();
         async move {
             if buffer.arena().is_none() {
-                return Op::new(WriteFixed(target.writing(buffer, offset))).await;
+                return Op::new(Fixed(target.writing(buffer, offset))).await;
             }
             write_all(target, buffer, checked(offset)).await
         }

@@ -1,38 +1,64 @@
-//! `IORING_OP_READ_FIXED` and `IORING_OP_WRITE_FIXED` where nothing else will do.
+//! Transfers that are fixed, or fail: where nothing but `IORING_OP_READ_FIXED` or `IORING_OP_WRITE_FIXED` will do.
 #![allow(unsafe_code)]
 
 use std::io;
 
-use ringhold_buffers::{ArenaId, FixedBuf, FixedBufMut};
+use ringhold_buffers::ArenaId;
 
-use crate::failed::Failed;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
-use crate::ops::read::Read;
-use crate::ops::write::Write;
 
-/// A [`Read`] that is fixed, or fails.
+/// A [`Read`](crate::ops::Read) or a [`Write`](crate::ops::Write) of which the registered form is wanted, and no other.
 #[derive(Debug)]
-pub struct ReadFixed<B>(pub Read<B>);
+pub struct Fixed<T>(pub T);
 
-/// A [`Write`] that is fixed, or fails.
-#[derive(Debug)]
-pub struct WriteFixed<B>(pub Write<B>);
+// SAFETY: every method is that of the operation inside, which keeps the contract.
+unsafe impl<T: Operation> Operation for Fixed<T> {
+    type Output = T::Output;
 
-/// Fixed means fixed: nothing here becomes a plain read or write by itself.
-fn check_registered(arena: Option<ArenaId>) -> io::Result<()> {
-    if arena.is_some() {
-        return Ok(());
+    const CANCELLABLE: bool = T::CANCELLABLE;
+    const UNBOUNDED: bool = T::UNBOUNDED;
+    const FIXED_ONLY: bool = true;
+
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        if self.0.arena().is_none() {
+            return Err(unregistered());
+        }
+        self.0.check()
     }
-    Err(io::Error::new(
+
+    #[inline]
+    fn file(&self) -> Option<&Fd> {
+        self.0.file()
+    }
+
+    #[inline]
+    fn arena(&self) -> Option<ArenaId> {
+        self.0.arena()
+    }
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        self.0.entry()
+    }
+
+    #[inline]
+    fn finish(self, outcome: io::Result<u32>) -> Self::Output {
+        self.0.finish(outcome)
+    }
+}
+
+#[cold]
+fn unregistered() -> io::Error {
+    io::Error::new(
         io::ErrorKind::InvalidInput,
         "this lease comes from a pool that is not registered with the kernel, so there is no \
          fixed I/O on it; take the lease from the runtime's pool, or use read_at and write_at",
-    ))
+    )
 }
 
-/// A write of nothing is a mistake: a fresh lease is empty, and who fills it by `copy_from_slice`
-/// finds that out here.
+/// Refuses to write nothing: a lease that was never filled is a mistake, and `Ok(0)` would hide it.
 pub(crate) fn check_filled(length: usize) -> io::Result<()> {
     if length > 0 {
         return Ok(());
@@ -42,70 +68,4 @@ pub(crate) fn check_filled(length: usize) -> io::Result<()> {
         "the lease is empty: fill it before writing it (a fresh lease has a capacity and no \
          bytes, as a Vec has)",
     ))
-}
-
-// SAFETY: what the entry points to is the read's, which keeps it in place and untouched (S1, S2).
-unsafe impl<B: FixedBufMut> Operation for ReadFixed<B> {
-    type Output = Result<(usize, B), Failed<B>>;
-
-    const FIXED_ONLY: bool = true;
-
-    #[inline]
-    fn check(&self) -> io::Result<()> {
-        check_registered(self.0.arena())?;
-        self.0.check()
-    }
-
-    #[inline]
-    fn file(&self) -> Option<&Fd> {
-        self.0.file()
-    }
-
-    #[inline]
-    fn arena(&self) -> Option<ArenaId> {
-        self.0.arena()
-    }
-
-    #[inline]
-    fn entry(&mut self) -> Entry {
-        self.0.entry()
-    }
-
-    #[inline]
-    fn finish(self, outcome: io::Result<u32>) -> Self::Output {
-        self.0.finish(outcome)
-    }
-}
-
-// SAFETY: what the entry points to is the write's, which keeps it in place and unchanged (S1, S2).
-unsafe impl<B: FixedBuf> Operation for WriteFixed<B> {
-    type Output = Result<(usize, B), Failed<B>>;
-
-    const FIXED_ONLY: bool = true;
-
-    #[inline]
-    fn check(&self) -> io::Result<()> {
-        check_registered(self.0.arena())?;
-        self.0.check()
-    }
-
-    #[inline]
-    fn file(&self) -> Option<&Fd> {
-        self.0.file()
-    }
-
-    #[inline]
-    fn arena(&self) -> Option<ArenaId> {
-        self.0.arena()
-    }
-
-    #[inline]
-    fn entry(&mut self) -> Entry {
-        self.0.entry()
-    }
-
-    #[inline]
-    fn finish(self, outcome: io::Result<u32>) -> Self::Output {
-        self.0.finish(outcome)
-    }
 }

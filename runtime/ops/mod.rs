@@ -24,7 +24,7 @@ mod write_vectored;
 pub use alignment::{Alignment, AlignmentError, Misaligned};
 pub use allocate::Allocate;
 pub use close::Close;
-pub use fixed::{ReadFixed, WriteFixed};
+pub use fixed::Fixed;
 pub use link::Link;
 pub use make_directory::MakeDirectory;
 pub use nop::Nop;
