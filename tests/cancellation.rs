@@ -1,9 +1,12 @@
-//! Operations that are dropped at any moment: their buffers stay with the runtime until the kernel is done with them.
+//! Operations that are dropped at any moment: their buffers stay with the runtime until the kernel
+//! is done with them.
 //!
-//! `RINGHOLD_DROPS` sets how many operations each of the long tests drops. What is checked for every drop:
+//! `RINGHOLD_DROPS` sets how many operations each of the long tests drops. What is checked for
+//! every drop:
 //!
-//! - as many pages are out as operations are in the kernel, so no lease came back early and none was lost;
-//! - the pages that did come back are leased, filled and watched while stale operations are provoked to touch them;
+//! - as many pages are out as operations are in the kernel: no lease came back early, none is lost;
+//! - the pages that did come back are leased, filled and watched while stale operations are
+//!   provoked to touch them;
 //! - buffers of the heap are freed exactly when their operation is over.
 
 mod common;
@@ -85,7 +88,8 @@ impl Targets {
         Targets { empty, full, file, sink }
     }
 
-    /// One operation that is ready at once if it should arrive, and else one that waits for somebody else.
+    /// One operation that is ready at once if it should arrive, and else one that waits for
+    /// somebody else.
     fn operation(&self, kind: usize, when: When, heap: &Arc<AtomicUsize>) -> Dropped {
         let arrives = when == When::Arrived;
         let source = if arrives { &self.file } else { &self.empty.reader };
@@ -155,7 +159,8 @@ async fn drop_at_random(watch: &Watch, random: &mut Random, drops: usize) {
     assert_eq!(poison().len(), PAGES);
 }
 
-/// Scenarios 1, 2, 4, 6 and 7, and promise P1: the default is short, the promise is 1,000,000 drops.
+/// Scenarios 1, 2, 4, 6 and 7, and promise P1: the default is short, the promise is 1,000,000
+/// drops.
 #[test]
 fn a_buffer_is_not_used_again_before_the_kernel_is_done_with_it() {
     let drops = count("RINGHOLD_DROPS", 40_000) as usize;
@@ -220,7 +225,7 @@ async fn drop_writes(watch: &Watch, random: &mut Random, drops: usize, direct: b
         }
         Err(error) => panic!("{error}"),
     };
-    let (mut left, mut rounds) = (drops, 0);
+    let (mut left, mut rounds) = (drops, 0_u32);
     while left > 0 {
         let when = [When::Queued, When::InFlight][random.below(2)];
         let (abort, size) = (random.below(2) == 0, 1 + random.below(6.min(left)));
@@ -239,14 +244,15 @@ async fn drop_writes(watch: &Watch, random: &mut Random, drops: usize, direct: b
         drop(leases);
         left -= size;
         rounds += 1;
-        if rounds % 1_000 == 0 {
+        if rounds.is_multiple_of(1_000) {
             check_blocks(&std_file);
         }
     }
     check_blocks(&std_file);
 }
 
-/// Promise P5: the default is short, the promise is 100,000 drops. Direct writes are at the device when they are dropped.
+/// Promise P5: the default is short, the promise is 100,000 drops. Direct writes are at the device
+/// when they are dropped.
 #[test]
 fn a_dropped_write_never_writes_what_is_not_the_callers() {
     let drops = count("RINGHOLD_DROPS", 8_000) as usize;
@@ -292,7 +298,8 @@ fn what_is_dropped_before_its_first_poll_was_never_submitted() {
     watch.balance();
 }
 
-/// Scenario 2: the enters between the push and the submission fail, and the slot stays the operation's all the same.
+/// Scenario 2: the enters between the push and the submission fail, and the slot stays the
+/// operation's all the same.
 #[test]
 fn what_is_dropped_after_its_push_survives_enters_that_fail() {
     for errno in [libc::EAGAIN, libc::EBUSY, libc::EINTR] {
@@ -380,7 +387,7 @@ fn reads_that_are_dropped_while_the_kernel_writes_land_in_nobodys_pages() {
                 for read in &mut reads {
                     let _ = poll_once(read);
                 }
-                if round % 2 == 0 {
+                if round.is_multiple_of(2) {
                     yield_now().await;
                 }
                 drop(reads);

@@ -1,4 +1,5 @@
-//! Every operation is resolved exactly once: with queues of two and four, and whichever enter fails in whatever way.
+//! Every operation is resolved exactly once: with queues of two and four, and whichever enter fails
+//! in whatever way.
 
 mod common;
 mod watched;
@@ -120,7 +121,8 @@ async fn work(watch: &Watch, enough: impl Fn() -> bool) {
     }
 }
 
-/// Promise P7: the n-th enter fails, for every n from 1 to 200, with each error, before and after Linux took what was queued.
+/// Promise P7: the n-th enter fails, for every n from 1 to 200, with each error, before and after
+/// Linux took what was queued.
 #[test]
 fn operations_are_resolved_once_each_whichever_enter_fails() {
     let last = u64::from(count("RINGHOLD_ENTERS", 200));

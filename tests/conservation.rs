@@ -1,9 +1,9 @@
-//! Whatever is done with operations, nothing is lost: descriptors, leases, pinned memory and the kernel's share go back to
-//! where they were.
+//! Whatever is done with operations, nothing is lost: descriptors, leases, pinned memory and the
+//! kernel's share go back to where they were.
 //!
-//! Each class of operations is a process of its own. `RINGHOLD_OPERATIONS` sets how many of a class there are; the promise
-//! (P2) is 100,000. They are awaited, and dropped before the first poll, queued, in flight, and completed but not looked at,
-//! by hand and with their tasks.
+//! Each class of operations is a process of its own. `RINGHOLD_OPERATIONS` sets how many of a class
+//! there are; the promise (P2) is 100,000. They are awaited, and dropped before the first poll,
+//! queued, in flight, and completed but not looked at, by hand and with their tasks.
 
 mod common;
 mod watched;
@@ -67,7 +67,8 @@ impl Ground {
         self.directory.join(number.to_string())
     }
 
-    /// An operation of the class that comes to an end by itself, but for the class of those that don't.
+    /// An operation of the class that comes to an end by itself, but for the class of those that
+    /// don't.
     fn operation(&self, class: Class, number: usize) -> Dropped {
         let lease = |filled| {
             let mut lease = buffers::try_lease(PAGE).unwrap();
@@ -78,7 +79,7 @@ impl Ground {
         match class {
             Class::Open => pinned(File::open(shared)),
             Class::Create => pinned(File::create(self.path(number % 64))),
-            Class::Statx if number % 2 == 0 => pinned(fs::metadata(shared)),
+            Class::Statx if number.is_multiple_of(2) => pinned(fs::metadata(shared)),
             Class::Statx => pinned(fs::statx(shared, true)),
             Class::Read => boxed(self.file.read_at(vec![0; PAGE], 0)),
             Class::Write => boxed(self.file.write_at(vec![0x5A; PAGE], 0)),
@@ -122,16 +123,17 @@ async fn churn(class: Class, watch: &Watch, random: &mut Random, operations: usi
     let directory = tempfile::tempdir().unwrap();
     let ground = Ground::new(directory.path()).await;
     std::fs::write(ground.path(0), b"").unwrap();
-    // The first lease pins the arena, the eighth use of a file gives it a slot: that is the base line.
+    // The first lease pins the arena, the eighth use of a file gives it a slot: that is the base
+    // line.
     for _ in 0..8 {
         let lease = buffers::lease(PAGE).await.unwrap();
         ground.file.read_fixed(lease, 0).await.unwrap();
     }
     let base = (proc::open_descriptors(), proc::pinned_bytes(), buffers::occupancy().mapped);
-    let (mut done, mut groups) = (0, 0);
+    let (mut done, mut groups) = (0, 0_u32);
     while done < operations {
         groups += 1;
-        if groups % 4 == 0 {
+        if groups.is_multiple_of(4) {
             settle(watch).await;
         }
         let size = (1 + random.below(8)).min(operations - done);
@@ -217,7 +219,8 @@ classes! {
     waits_for_leases_leave_nothing_behind: WaitForLease,
 }
 
-/// A runtime that ends cancels what can be cancelled. What it was trusted with is none of that, also where it waits for room.
+/// A runtime that ends cancels what can be cancelled. What it was trusted with is none of that,
+/// also where it waits for room.
 #[test]
 fn files_that_are_dropped_as_the_runtime_ends_are_written_and_closed() {
     isolated("files_that_are_dropped_as_the_runtime_ends_are_written_and_closed").run(|| {
@@ -233,12 +236,11 @@ fn files_that_are_dropped_as_the_runtime_ends_are_written_and_closed() {
                     file.write_all(number.to_string().as_bytes()).await.unwrap();
                     files.push(file);
                 }
-                files
+                // One half goes right before the runtime ends, the other when it has ended.
+                files.split_off(25)
             });
-            // The first half goes within the runtime's last turn, the second when it has ended.
-            let late = run.unwrap().split_off(25);
             watch.balance();
-            drop(late);
+            drop(run.unwrap());
             for number in 0..50 {
                 let written = std::fs::read_to_string(path(number)).unwrap();
                 assert_eq!(written, number.to_string());
@@ -280,7 +282,8 @@ fn files_that_tasks_hold_as_the_runtime_ends_are_written_and_closed() {
     });
 }
 
-/// Scenario 23: what was forgotten stays out, exactly that, and only until the runtime's end where it is the kernel's.
+/// Scenario 23: what was forgotten stays out, exactly that, and only until the runtime's end where
+/// it is the kernel's.
 #[test]
 fn forgotten_operations_leave_exactly_what_they_held() {
     isolated("forgotten_operations_leave_exactly_what_they_held").deadline(patience()).run(|| {
@@ -307,7 +310,7 @@ async fn forget(watch: &Watch, operations: u32) -> usize {
     let before = proc::open_descriptors();
     for number in 0..operations as usize {
         let (mut nop, flag) = (Box::pin(nop()), Arc::new(Flag::default()));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             assert!(poll_flagged(&mut nop, &flag).is_pending());
             turn_until(|| flag.is_set()).await;
         }

@@ -1,4 +1,5 @@
-//! What happens to a file while it is read changes no byte outside of the lease: not a truncate, not a hole, not a write-back.
+//! What happens to a file while it is read changes no byte outside of the lease: not a truncate,
+//! not a hole, not a write-back.
 //!
 //! `RINGHOLD_READS` sets how many reads there are.
 
@@ -140,13 +141,15 @@ fn what_happens_to_a_file_while_it_is_read_changes_nothing_outside_of_the_lease(
                     file => file.unwrap(),
                 };
                 let unit = file.alignment().map_or(1, |it| it.offset.max(it.memory) as usize);
-                read_on(&file, &mut random, reads / 4, unit).await;
+                // On busy cores until each change has come in between a few times.
+                while done.iter().any(|count: &AtomicU64| count.load(Ordering::Relaxed) < 10) {
+                    read_on(&file, &mut random, reads / 4, unit).await;
+                }
             });
             stop.store(true, Ordering::Relaxed);
             meddler.join().unwrap();
             run.unwrap();
             watch.balance();
-            assert!(done.iter().all(|count| count.load(Ordering::Relaxed) > 0), "{done:?}");
             println!("rings of {rings:?}, direct: {direct}: {done:?} changes");
         }
     }

@@ -1,9 +1,9 @@
-//! The pool grows, gives back and grows again while one shard is parked and leases cross shards: no read is lost, and none lands
-//! in old pages.
+//! The pool grows, gives back and grows again while one shard is parked and leases cross shards: no
+//! read is lost, and none lands in old pages.
 //!
-//! A shard that kept an old buffer table would read into pages that are no longer the lease's, and report success. So every
-//! lease is filled before it is read into, and the file's blocks are all different. `RINGHOLD_ROUNDS` sets how many rounds
-//! there are; the promise is 1,000,000.
+//! A shard that kept an old buffer table would read into pages that are no longer the lease's, and
+//! report success. So every lease is filled before it is read into, and the file's blocks are all
+//! different. `RINGHOLD_ROUNDS` sets how many rounds there are; the promise is 1,000,000.
 
 mod common;
 mod watched;
@@ -73,7 +73,8 @@ async fn send(to: &mpsc::Sender<Errand>, lease: Lease, first: usize) -> Lease {
     returned.await.expect("the read on the other shard succeeds")
 }
 
-/// Rounds on one shard: lease, read here, read on the other shard, give back, and give the arena back.
+/// Rounds on one shard: lease, read here, read on the other shard, give back, and give the arena
+/// back.
 async fn rounds(file: Arc<File>, other: mpsc::Sender<Errand>, parked: Parked, rounds: u64) {
     let mut random = parked.random;
     for round in 0..rounds {
@@ -83,7 +84,7 @@ async fn rounds(file: Arc<File>, other: mpsc::Sender<Errand>, parked: Parked, ro
         let lease = read_and_check(&file, lease, first).await;
         let first = random.below(BLOCKS - LEASE_PAGES);
         let lease = send(&other, lease, first).await;
-        if round % 64 == 0 {
+        if round.is_multiple_of(64) {
             let first = random.below(BLOCKS - LEASE_PAGES);
             drop(send(&parked.errands, lease, first).await);
             parked.served.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +102,7 @@ async fn rounds(file: Arc<File>, other: mpsc::Sender<Errand>, parked: Parked, ro
                 buffers::pool().sweep();
             }
         }
-        if round % 32 == 0 {
+        if round.is_multiple_of(32) {
             yield_now().await;
         }
     }

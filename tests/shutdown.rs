@@ -80,12 +80,13 @@ fn a_thousand_operations_in_flight_end_with_their_runtime() {
         for shards in [1, 2] {
             let account = Account::new();
             let ended = account.builder(shards, rings).run(async {
-                // The pipes' ends are dropped while reads on them are in flight.
-                drop(a_thousand_operations(&account, &path).await);
-                Instant::now()
+                // The pipes outlive the runtime, so that no read of them ends by itself.
+                (a_thousand_operations(&account, &path).await, Instant::now())
             });
-            let took = ended.unwrap().elapsed();
+            let (pipes, begun) = ended.unwrap();
+            let took = begun.elapsed();
             assert!(took < BOUND, "{rings:?}, {shards} shards: {took:?}");
+            drop(pipes);
             account.balances();
             assert_eq!(account.closed.load(Ordering::SeqCst), shards);
             assert_eq!(account.unregistered.load(Ordering::SeqCst), shards);
@@ -129,10 +130,11 @@ fn what_is_stuck_past_the_deadline_is_leaked_and_not_freed() {
             assert!(poll_once(&mut dropped).is_pending() && poll_once(&mut fixed).is_pending());
             task::yield_now().await;
             account.refuses_cancels.store(true, Ordering::SeqCst);
-            drop((dropped, fixed, pipe));
-            Instant::now()
+            drop((dropped, fixed));
+            (pipe, Instant::now())
         });
-        let took = ended.unwrap().elapsed();
+        let (pipe, begun) = ended.unwrap();
+        let took = begun.elapsed();
         assert!(took >= Duration::from_millis(200), "it gave up before its deadline: {took:?}");
         assert!(took < BOUND, "{took:?}");
         assert_eq!(account.inside(), 2);
@@ -140,6 +142,7 @@ fn what_is_stuck_past_the_deadline_is_leaked_and_not_freed() {
         assert_eq!(account.freed_inside.load(Ordering::SeqCst), 0);
         assert_eq!(account.closed.load(Ordering::SeqCst), 0);
         assert_eq!(account.unregistered.load(Ordering::SeqCst), 0);
+        drop(pipe);
     }
 }
 
@@ -149,7 +152,7 @@ fn the_pool_of_a_runtime_that_leaked_stays_mapped() {
     let account = Account::new();
     let mut builder = account.builder(1, (256, 512));
     builder.drain_deadline(Duration::from_millis(50)).pool_limit(64 * 1024);
-    let address = builder.run(async {
+    let ended = builder.run(async {
         let pipe = pipe();
         let lease = buffers::lease(4096).await.unwrap();
         let address = lease.as_ptr() as usize;
@@ -157,9 +160,9 @@ fn the_pool_of_a_runtime_that_leaked_stays_mapped() {
         assert!(poll_once(&mut read).is_pending());
         task::yield_now().await;
         account.refuses_cancels.store(true, Ordering::SeqCst);
-        address
+        (address, pipe)
     });
-    let address = address.unwrap();
+    let (address, _pipe) = ended.unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let mapped = maps.lines().any(|line| {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
@@ -227,6 +230,11 @@ fn tasks_are_dropped_on_their_own_shards() {
 #[test]
 fn destructors_of_tasks_may_spawn_wake_and_start_operations() {
     struct Busy(Arc<AtomicUsize>, Option<Waker>);
+    impl Busy {
+        fn keep(&mut self, waker: &Waker) {
+            self.1 = Some(waker.clone());
+        }
+    }
     impl Drop for Busy {
         fn drop(&mut self) {
             self.0.fetch_add(1, Ordering::SeqCst);
@@ -251,7 +259,7 @@ fn destructors_of_tasks_may_spawn_wake_and_start_operations() {
             for _ in 0..100 {
                 let mut busy = Busy(counted.clone(), None);
                 drop(task::spawn(poll_fn(move |cx| {
-                    busy.1 = Some(cx.waker().clone());
+                    busy.keep(cx.waker());
                     Poll::<()>::Pending
                 })));
             }
@@ -261,6 +269,50 @@ fn destructors_of_tasks_may_spawn_wake_and_start_operations() {
         assert_eq!(dropped.load(Ordering::SeqCst), 100);
         assert!(begun.elapsed() < BOUND);
     }
+}
+
+/// What of a runtime is left when it has ended.
+fn remains() -> [usize; 3] {
+    [proc::threads(), proc::open_descriptors(), proc::pinned_bytes()]
+}
+
+#[test]
+fn a_runtime_may_be_dropped_anywhere() {
+    isolated("a_runtime_may_be_dropped_anywhere").run(|| {
+        let watched = || {
+            let runtime = Builder::new_multi_thread().shards(2).build().unwrap();
+            runtime.block_on(async { drop(buffers::lease(4096).await.unwrap()) });
+            runtime
+        };
+        let before = remains();
+        for how in 0..6 {
+            let runtime = watched();
+            let handle = runtime.handle().clone();
+            let pending = runtime.spawn(pending::<()>());
+            match how {
+                // Its own task, its own block_on, and a task that holds it when it is dropped.
+                0 => drop(handle.spawn(async move { drop(runtime) })),
+                1 => handle.block_on(async move { drop(runtime) }),
+                2 => handle.spawn(async move { drop(runtime.spawn(pending_with(1))) }).abort(),
+                // Another runtime's task, a foreign thread, and its own closure.
+                3 => watched().block_on(async { task::spawn(async move { drop(runtime) }).await })
+                    .unwrap(),
+                4 => thread::spawn(move || drop(runtime)).join().unwrap(),
+                _ => drop(handle.spawn_blocking(move || drop(runtime))),
+            }
+            assert!(handle.block_on(pending).unwrap_err().is_cancelled(), "{how}");
+            drop(handle);
+            let begun = Instant::now();
+            while remains() != before {
+                assert!(begun.elapsed() < BOUND, "{how}: {:?} and not {before:?}", remains());
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+}
+
+async fn pending_with<T>(_value: T) {
+    pending::<()>().await;
 }
 
 /// One life of a runtime that does a little of everything.

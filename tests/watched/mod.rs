@@ -1,7 +1,8 @@
-//! A kernel that is watched: it keeps an account of its own of every operation, and misbehaves on request, as Linux may.
+//! A kernel that is watched: it keeps an account of its own of every operation, and misbehaves on
+//! request, as Linux may.
 
 #![allow(unsafe_code)] // It implements the kernel's seam, by handing everything on to Linux.
-#![allow(dead_code, unused_imports)] // Each test file is a program of its own and uses a part of this.
+#![allow(dead_code, unused_imports)] // Each test file is a program of its own that uses a part.
 
 mod dropping;
 mod tools;
@@ -231,8 +232,8 @@ impl WatchedKernel {
     }
 }
 
-// SAFETY: every entry but a cancel goes to Linux unchanged, and its completion comes from there; a cancel points to nothing
-// and is completed once, by Linux or here.
+// SAFETY: every entry but a cancel goes to Linux unchanged, and its completion comes from there; a
+// cancel points to nothing and is completed once, by Linux or here.
 unsafe impl Kernel for WatchedKernel {
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
         let cancels = self.watch.book().cancels;

@@ -1,4 +1,5 @@
-//! What tests that drop operations need: seeds, a watchdog, pipes, single polls, buffers whose end is counted.
+//! What tests that drop operations need: seeds, a watchdog, pipes, single polls, buffers whose end
+//! is counted.
 
 use std::fs::File as StdFile;
 use std::future::Future;
@@ -54,7 +55,8 @@ impl Random {
     }
 }
 
-/// Ends the process with a message if it is not dropped within `seconds`: a lost wake-up is a failure and no hang.
+/// Ends the process with a message if it is not dropped within `seconds`: a lost wake-up is a
+/// failure and no hang.
 pub struct Watchdog(#[allow(dead_code)] mpsc::Sender<()>);
 
 pub fn watchdog(what: &'static str, seconds: u64) -> Watchdog {
@@ -193,7 +195,8 @@ impl Drop for Counted {
     }
 }
 
-// SAFETY: the bytes are on the heap, where they stay as the box moves (S2), and all are initialised (S9).
+// SAFETY: the bytes are on the heap, where they stay as the box moves (S2), and all are initialised
+// (S9).
 unsafe impl IoBuf for Counted {
     fn stable_ptr(&self) -> *const u8 {
         self.bytes.as_ptr()
