@@ -1,8 +1,8 @@
 //! An async runtime for storage services on Linux.
 //!
-//! Each core runs one *shard*: an executor that owns one io_uring, polls its completions into wakers, and leases
-//! registered, pinned buffers to futures. A service written for tokio moves over by changing one line of its
-//! `Cargo.toml`.
+//! Each core runs one *shard*: an executor that owns one io_uring, polls its completions into
+//! wakers, and leases registered, pinned buffers to futures. A service written for tokio moves over
+//! by changing one line of its `Cargo.toml`.
 //!
 //! ```
 //! use runtime::{buffers, fs::File};
@@ -12,8 +12,8 @@
 //! #   let path = std::env::temp_dir().join(format!("ringhold-first-{}", std::process::id()));
 //! #   std::fs::write(&path, [7u8; 4096])?;
 //!     let file = File::open(&path).await?;
-//!     let lease = buffers::lease(128 * 1024).await?;         // waits its turn when the pool is empty
-//!     let (n, lease) = file.read_fixed(lease, 0).await?;      // the lease comes back, filled
+//!     let lease = buffers::lease(128 * 1024).await?; // waits its turn when the pool is empty
+//!     let (n, lease) = file.read_fixed(lease, 0).await?; // the lease comes back, filled
 //!     assert_eq!(n, 4096);
 //!     assert_eq!(&lease[..4], [7, 7, 7, 7]);
 //! #   std::fs::remove_file(&path)?;
@@ -25,18 +25,18 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`buffers`] | the pool of registered buffers, leases, and the traits of buffers that go into the kernel |
+//! | [`buffers`] | the pool of registered buffers, its leases, and the traits of buffers |
 //! | [`fs`] | files and directories |
 //! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
-//! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities, which run on any runtime |
+//! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
 //!
 //! # What is promised
 //!
-//! A dropped operation loses nothing: its buffer and its file stay with the runtime until the kernel is done with them, and
-//! what it still brings is released. `docs/PROMISES.md` numbers the promises and names the tests that prove them;
-//! `docs/ARCHITECTURE.md` is the map of the code.
+//! A dropped operation loses nothing: its buffer and its file stay with the runtime until the
+//! kernel is done with them, and what it still brings is released. `docs/PROMISES.md` numbers the
+//! promises and names the tests that prove them; `docs/ARCHITECTURE.md` is the map of the code.
 
 pub use ringhold_macros::{main, test};
 pub use ringhold_runtime::task::{spawn, spawn_blocking, spawn_local, spawn_on};
@@ -50,7 +50,7 @@ pub mod buffers {
         ArenaId, FixedBuf, FixedBufMut, FreezeError, Frozen, IoBuf, IoBufMut, Lease, LeaseError,
         LeaseErrorKind, LeaseFuture, Occupancy, Pool, PoolConfig, Slice,
     };
-    pub use ringhold_runtime::{Failed, IntoBufResult, lease, occupancy, pool, try_lease};
+    pub use ringhold_runtime::{Failed, IntoBufResult, Leasing, lease, occupancy, pool, try_lease};
 }
 
 pub mod fs {

@@ -1,9 +1,9 @@
-#![allow(unsafe_code)]
 //! The limit: a loop written by hand on the `io-uring` crate. `unsafe`, because pushing an entry,
 //! registering memory and looking at what the kernel wrote are.
 //!
 //! It takes the flags, the fixed file, the fixed buffers and the one `enter` a batch that
 //! Ringhold's own ring takes, so that what lies between the two is the runtime alone.
+#![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;

@@ -139,7 +139,7 @@ unsafe impl IoBuf for Vec<u8> {
     }
 }
 
-// SAFETY: as for `IoBuf`, and a vector owns its capacity alone.
+// SAFETY: as for `IoBuf` (S2, S9), and a vector owns its capacity alone.
 unsafe impl IoBufMut for Vec<u8> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.as_mut_ptr()
@@ -168,7 +168,7 @@ unsafe impl IoBuf for Box<[u8]> {
     }
 }
 
-// SAFETY: as for `IoBuf`, and a box owns its bytes alone.
+// SAFETY: as for `IoBuf` (S2, S9), and a box owns its bytes alone.
 unsafe impl IoBufMut for Box<[u8]> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.as_mut_ptr()
@@ -222,7 +222,7 @@ unsafe impl IoBuf for BytesMut {
     }
 }
 
-// SAFETY: as for `IoBuf`, and the range up to the capacity is this value's alone.
+// SAFETY: as for `IoBuf` (S2, S9), and the range up to the capacity is this value's alone.
 unsafe impl IoBufMut for BytesMut {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.as_mut_ptr()

@@ -257,7 +257,7 @@ impl Deref for Lease {
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `deref`, and the lease is borrowed exclusively.
+        // SAFETY: as for `deref` (S4, S5, S9), and the lease is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.address.get().as_ptr(), self.len()) }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Address(NonNull<u8>);
 // (S5: live leases are disjoint) or is a region that nobody else knows of, and region memory stays
 // mapped as long as a lease is out (S4), on whichever thread that is.
 unsafe impl Send for Address {}
-// SAFETY: as for `Send`: a shared address gives no access either.
+// SAFETY: as for `Send` (S4, S5): a shared address gives no access either.
 unsafe impl Sync for Address {}
 
 impl Address {
@@ -181,7 +181,7 @@ pub(crate) unsafe fn inspect(start: Address, length: usize) {
 /// ```
 pub fn locked_memory_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one `rlimit` to a local that outlives the call.
+    // SAFETY: the kernel writes one `rlimit` to a local, during the call (S1).
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
     assert_eq!(result, 0, "getrlimit fails on a bad argument only");
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)

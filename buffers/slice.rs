@@ -90,7 +90,7 @@ impl<B: IoBuf> Deref for Slice<B> {
 impl<B: IoBufMut> DerefMut for Slice<B> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let filled = self.filled();
-        // SAFETY: as for `deref`, and the buffer is borrowed exclusively.
+        // SAFETY: as for `deref` (S9), and the buffer is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.stable_mut_ptr(), filled) }
     }
 }
@@ -126,7 +126,7 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     }
 }
 
-// SAFETY: as for `IoBuf`.
+// SAFETY: as for `IoBuf` (S2, S9).
 unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.inner.stable_mut_ptr().wrapping_add(self.begin)
@@ -141,8 +141,8 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
         }
         if known < self.begin {
             let gap = self.inner.stable_mut_ptr().wrapping_add(known);
-            // SAFETY: the gap lies in the buffer, which is borrowed exclusively, and outside of
-            // what was given to the kernel.
+            // SAFETY: the gap lies in the buffer, which is borrowed exclusively (S5), and outside
+            // of what was given to the kernel (S1).
             unsafe { gap.write_bytes(0, self.begin - known) };
         }
         // SAFETY: before the slice's begin all is initialised, by then at the latest, and behind it

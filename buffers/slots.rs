@@ -33,8 +33,8 @@ enum Slot {
     Leaked,
 }
 
-/// A generation that no arena of this process had before, of whatever pool: a lease that strays to another runtime
-/// must not name one of that runtime's arenas.
+/// A generation that no arena of this process had before, of whatever pool: a lease that strays to
+/// another runtime must not name one of that runtime's arenas.
 fn next_generation() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let generation = NEXT.fetch_add(1, Ordering::Relaxed);

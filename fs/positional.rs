@@ -377,7 +377,8 @@ impl File {
     /// # let directory = tempfile::tempdir()?;
     /// # let path = directory.path().join("file");
     /// let file = ringhold_fs::File::create_new(&path).await?;
-    /// let failed = file.write_all_fixed(ringhold_runtime::lease(4096).await?, 0).await.unwrap_err();
+    /// let empty = ringhold_runtime::lease(4096).await?;
+    /// let failed = file.write_all_fixed(empty, 0).await.unwrap_err();
     /// assert_eq!(failed.error.kind(), std::io::ErrorKind::InvalidInput); // the lease is empty
     /// # std::io::Result::Ok(()) })??;
     /// # std::io::Result::Ok(())

@@ -1,7 +1,7 @@
 //! Registered buffers: the runtime's master table, and what each shard has attached of it.
 //!
-//! Only a ring's own thread may register on it, so the pool registers on a donor ring, and a shard that meets an
-//! arena for the first time clones the donor's whole table over its own.
+//! Only a ring's own thread may register on it, so the pool registers on a donor ring, and a shard
+//! that meets an arena for the first time clones the donor's whole table over its own.
 
 use std::fmt;
 use std::io;
@@ -67,7 +67,8 @@ impl Arenas {
 
 impl Drop for Arenas {
     fn drop(&mut self) {
-        // A runtime that nobody waited for ends here: its locked memory is given back now, not when the ring is reaped.
+        // A runtime that nobody waited for ends here: its locked memory is given back now, not when
+        // the ring is reaped.
         self.close();
     }
 }
@@ -94,7 +95,8 @@ impl Registrar for Arenas {
     fn retire(&self, retiring: Retiring) {
         let arena = retiring.arena();
         {
-            // The master slot is cleared first, so that no shard can attach the arena again after it detached.
+            // The master slot is cleared first, so that no shard can attach the arena again after
+            // it detached.
             let mut master = self.lock();
             master.entries.retain(|entry| entry.id != arena);
             if let Some(donor) = &master.donor
@@ -117,7 +119,8 @@ impl Registrar for Arenas {
     }
 }
 
-/// Completes the retiring when the last shard has detached: each holds a count until it did, or has ended.
+/// Completes the retiring when the last shard has detached: each holds a count until it did, or has
+/// ended.
 struct Detachment {
     retiring: Option<Retiring>,
     _arenas: Arc<Arenas>,
@@ -148,7 +151,8 @@ impl ArenaTable {
         self.generations[usize::from(arena.slot)] == arena.generation
     }
 
-    /// Makes the kernel's table equal to the master table, under its lock so that both change together.
+    /// Makes the kernel's table equal to the master table, under its lock so that both change
+    /// together.
     #[cold]
     pub(crate) fn attach(&mut self, arena: ArenaId, kernel: &mut dyn Kernel) -> io::Result<()> {
         let master = self.arenas.lock();
@@ -178,7 +182,8 @@ impl ArenaTable {
         let generation = &mut self.generations[usize::from(arena.slot)];
         if *generation == arena.generation {
             *generation = 0;
-            // A slot that can't be cleared keeps pages pinned until the ring is closed; no lease names them.
+            // A slot that can't be cleared keeps pages pinned until the ring is closed; no lease
+            // names them.
             if let Err(error) = kernel.detach_arena(arena.slot) {
                 tracing::warn!(%error, slot = arena.slot, "a registered buffer was not released");
             }

@@ -1,7 +1,7 @@
 //! Operations that are started, polled or dropped away from their shard.
 //!
-//! The request goes to a shard as a message, and the outcome comes back through a small shared cell. Only this path
-//! allocates, and only this path locks.
+//! The request goes to a shard as a message, and the outcome comes back through a small shared
+//! cell. Only this path allocates, and only this path locks.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,7 +71,8 @@ pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
     away
 }
 
-/// Sends the resources of a dropped operation home, where its slot keeps them until the final completion.
+/// Sends the resources of a dropped operation home, where its slot keeps them until the final
+/// completion.
 pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
     let orphan = context::with_shard(|current| match current {
         Some(current) if current.id() == shard => {
@@ -136,7 +137,8 @@ impl Away {
         self.remote.send(Message::Run(Box::new(move |shard| {
             let away = parcel.away.clone();
             let orphan = parcel.orphan.take().expect("a message runs once");
-            // The message that started the operation came before this one, so it has a key or an outcome.
+            // The message that started the operation came before this one, so it has a key or an
+            // outcome.
             let (key, outcome) = {
                 let mut progress = away.lock();
                 (progress.key, progress.outcome.take())
@@ -237,7 +239,8 @@ impl Drop for Unstarted {
     }
 }
 
-/// An operation whose shard ended before it could be followed there is owed what the shard left behind.
+/// An operation whose shard ended before it could be followed there is owed what the shard left
+/// behind.
 struct Unfollowed {
     away: Option<Arc<Away>>,
     key: Key,
@@ -248,14 +251,16 @@ impl Drop for Unfollowed {
         let Some(away) = self.away.take() else { return };
         let left = away.remote.take_leftover(self.key);
         if left.is_none() && away.remote.standing() == Standing::Leaked {
-            // The kernel may still have the buffer: the future stays pending, and leaks it when it is dropped.
+            // The kernel may still have the buffer: the future stays pending, and leaks it when it
+            // is dropped.
             return;
         }
         away.resolve(left.unwrap_or_else(|| Err(shut_down())));
     }
 }
 
-/// Resources on their way home. If the shard ended meanwhile, they are free if it drained, and leaked if not.
+/// Resources on their way home. If the shard ended meanwhile, they are free if it drained, and
+/// leaked if not.
 struct Homeward {
     remote: Arc<Remote>,
     key: Key,
@@ -288,8 +293,8 @@ impl Drop for Stranded {
     }
 }
 
-/// What the ended shard left behind is the outcome; without one, the kernel is done with the operation exactly if the
-/// shard drained.
+/// What the ended shard left behind is the outcome; without one, the kernel is done with the
+/// operation exactly if the shard drained.
 fn release_or_leak(orphan: Box<dyn Orphan>, left: Option<io::Result<u32>>, remote: &Remote) {
     match left {
         Some(outcome) => orphan.release(outcome),

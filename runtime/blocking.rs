@@ -1,5 +1,6 @@
 //! The pool of threads for closures that block.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -13,6 +14,11 @@ use crate::handle::Handle;
 use crate::task::{Id, JoinHandle, TaskRef, new_task};
 use crate::threads;
 use crate::time::clock::Hold;
+
+thread_local! {
+    /// Which pool's thread this is, by the address of its state; 0 for none.
+    static POOL: Cell<usize> = const { Cell::new(0) };
+}
 
 /// A bounded set of threads, started when there is work and retired when there has been none for a while.
 pub(crate) struct BlockingPool {
@@ -97,8 +103,10 @@ impl BlockingPool {
             std::mem::take(&mut state.queue)
         };
         dropped.into_iter().for_each(Job::cancel);
+        // A closure that drops its own runtime can't wait for itself.
+        let own = usize::from(POOL.get() == self.inner.address());
         let mut state = self.inner.lock();
-        while state.threads > 0 {
+        while state.threads > own {
             state = match deadline {
                 None => self.inner.retired.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -174,7 +182,12 @@ impl Inner {
         dropped.into_iter().for_each(Job::cancel);
     }
 
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn work(&self) {
+        POOL.set(self.address());
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {

@@ -127,10 +127,11 @@ impl Builder {
         self
     }
 
-    /// The sizes of each shard's queues, in entries: powers of two, the completions at least twice the submissions.
+    /// The sizes of each shard's queues, in entries: powers of two, the completions at least twice
+    /// the submissions.
     ///
-    /// A shard has at most `completions - 1` operations in the kernel at once; more of them wait for room. The default, 256
-    /// and 512, costs a shard 28 KiB of locked memory on Linux 6.18.
+    /// A shard has at most `completions - 1` operations in the kernel at once; more of them wait
+    /// for room. The default, 256 and 512, costs a shard 28 KiB of locked memory on Linux 6.18.
     pub fn ring_entries(&mut self, submissions: u32, completions: u32) -> &mut Builder {
         self.kernel.submissions = submissions;
         self.kernel.completions = completions;
@@ -149,8 +150,8 @@ impl Builder {
         self
     }
 
-    /// How long a shard that ends waits for the kernel to be done with its operations. What is not done by then is leaked.
-    /// One second by default.
+    /// How long a shard that ends waits for the kernel to be done with its operations. What is not
+    /// done by then is leaked. One second by default.
     pub fn drain_deadline(&mut self, deadline: Duration) -> &mut Builder {
         self.drain_deadline = deadline;
         self
@@ -248,15 +249,18 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The error carries a [`StartError`], by downcast, that tells what is missing and what to do about it.
+    /// The error carries a [`StartError`], by downcast, that tells what is missing and what to do
+    /// about it.
     pub fn build(&mut self) -> io::Result<Runtime> {
         self.check()?;
         Ok(runtime::start(self)?)
     }
 
-    /// Makes the calling thread shard 0, runs `future` there, and shuts the runtime down when it is ready.
+    /// Makes the calling thread shard 0, runs `future` there, and shuts the runtime down when it is
+    /// ready.
     ///
-    /// This is what `#[runtime::main]` and `#[runtime::test]` call. The other shards have threads of their own.
+    /// This is what `#[runtime::main]` and `#[runtime::test]` call. The other shards have threads
+    /// of their own.
     ///
     /// # Errors
     ///
@@ -309,8 +313,8 @@ impl Builder {
             || !(4..=2 * SUBMISSIONS_MAX).contains(&completions)
         {
             return wrong(format!(
-                "the completion queue has a power of two of entries, at least 4, at least twice the \
-                 {submissions} submissions and at most {}, not {completions}",
+                "the completion queue has a power of two of entries, at least 4, at least twice \
+                 the {submissions} submissions and at most {}, not {completions}",
                 2 * SUBMISSIONS_MAX
             ));
         }

@@ -1,7 +1,7 @@
 //! Cold calls: what a storage service asks of the kernel that io_uring has no opcode for.
 //!
-//! Each is a typed value that holds what goes in and what comes out. A kernel fills it in and completes it like an
-//! operation, so it is awaited, dropped and simulated like one.
+//! Each is a typed value that holds what goes in and what comes out. A kernel fills it in and
+//! completes it like an operation, so it is awaited, dropped and simulated like one.
 
 #![allow(unsafe_code)] // A call's memory is lent to the kernel by its address.
 
@@ -93,7 +93,8 @@ pub enum Call {
         /// Where the file stands afterwards.
         position: u64,
     },
-    /// `stat(2)` as std has it, whose type nobody else can make; `lstat(2)` where links are not followed.
+    /// `stat(2)` as std has it, whose type nobody else can make; `lstat(2)` where links are not
+    /// followed.
     Metadata {
         /// The file.
         path: CString,
@@ -109,7 +110,8 @@ pub enum Call {
         /// The answer.
         metadata: Option<Box<std::fs::Metadata>>,
     },
-    /// Where an open file stands, and whether it appends: `lseek(2)` and `fcntl(F_GETFL)`. `ESPIPE` for what has no position.
+    /// Where an open file stands, and whether it appends: `lseek(2)` and `fcntl(F_GETFL)`. `ESPIPE`
+    /// for what has no position.
     Position {
         /// The open file.
         file: RawFd,
@@ -118,7 +120,8 @@ pub enum Call {
         /// Whether it was opened with `O_APPEND`.
         append: bool,
     },
-    /// One `copy_file_range(2)`; the completion's result is the bytes copied, 0 at the source's end.
+    /// One `copy_file_range(2)`; the completion's result is the bytes copied, 0 at the source's
+    /// end.
     CopyRange {
         /// The file to read. It is held here, since a dropped call runs on.
         source: Fd,
@@ -144,19 +147,22 @@ pub enum Call {
 #[derive(Clone, Copy, Debug)]
 pub struct CallPointer(pub(crate) NonNull<Call>);
 
-// SAFETY: it is an address until a kernel follows it, which `Kernel::call` allows under S1 and S2 only; `Call` is `Send`.
+// SAFETY: it is an address until a kernel follows it, which `Kernel::call` allows under S1 and S2
+// only; `Call` is `Send`.
 unsafe impl Send for CallPointer {}
 
-/// A call on its way: an [`Operation`] whose answer is the filled-in [`Call`] and the call's result.
+/// A call on its way: an [`Operation`] whose answer is the filled-in [`Call`] and the call's
+/// result.
 #[derive(Debug)]
 pub struct ColdCall {
-    // A raw pointer and not a `Box`: the kernel writes through it while the operation may move (S2), and a `Box`
-    // would claim to be the only way to that memory.
+    // A raw pointer and not a `Box`: the kernel writes through it while the operation may move
+    // (S2), and a `Box` would claim to be the only way to that memory.
     call: NonNull<Call>,
     file: Option<Fd>,
 }
 
-// SAFETY: the pointer is the only one to memory that this value owns, but for the kernel's share (S1), and `Call` is `Send`.
+// SAFETY: the pointer is the only one to memory that this value owns, but for the kernel's share
+// (S1), and `Call` is `Send`.
 unsafe impl Send for ColdCall {}
 
 impl ColdCall {
@@ -173,12 +179,13 @@ impl ColdCall {
     }
 }
 
-// SAFETY: the call lives on the heap at an address that outlasts any move of this value (S2), and is freed only by this
-// value's drop, which the driver runs after the final completion (S1).
+// SAFETY: the call lives on the heap at an address that outlasts any move of this value (S2), and
+// is freed only by this value's drop, which the driver runs after the final completion (S1).
 unsafe impl Operation for ColdCall {
     type Output = io::Result<(u32, Call)>;
 
-    // A system call on another thread can't be taken back; the result of a dropped one is released when it is there.
+    // A system call on another thread can't be taken back; the result of a dropped one is released
+    // when it is there.
     const CANCELLABLE: bool = false;
 
     fn entry(&mut self) -> Entry {
@@ -187,10 +194,11 @@ unsafe impl Operation for ColdCall {
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<(u32, Call)> {
         let cold = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the pointer came from `Box::leak` in `new`, the kernel's share ended with the completion (S1), and the
-        // `ManuallyDrop` keeps the value's own drop from freeing it a second time.
+        // SAFETY: the pointer came from `Box::leak` in `new`, the kernel's share ended with the
+        // completion (S1), and the `ManuallyDrop` keeps the value's own drop from freeing it a
+        // second time.
         let call = unsafe { Box::from_raw(cold.call.as_ptr()) };
-        // SAFETY: as above: the field is read once and the value is never dropped.
+        // SAFETY: as above (S1): the field is read once and the value is never dropped.
         drop(unsafe { std::ptr::read(&cold.file) });
         outcome.map(|result| (result, *call))
     }
@@ -198,8 +206,8 @@ unsafe impl Operation for ColdCall {
 
 impl Drop for ColdCall {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from `Box::leak`; this value was never started, or its final completion was
-        // seen (S1), so nothing else reaches the memory.
+        // SAFETY: the pointer came from `Box::leak`; this value was never started, or its final
+        // completion was seen (S1), so nothing else reaches the memory.
         drop(unsafe { Box::from_raw(self.call.as_ptr()) });
     }
 }

@@ -13,7 +13,8 @@ use crate::kernel::System;
 use crate::shard::Shard;
 
 thread_local! {
-    /// The shard whose turn is running, or null. It has no destructor, so that reaching it is one load.
+    /// The shard whose turn is running, or null. It has no destructor, so that reaching it is one
+    /// load.
     static SHARD: Cell<*const Shard> = const { Cell::new(ptr::null()) };
     /// The runtime that was entered last.
     static ENTERED: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -23,8 +24,8 @@ thread_local! {
 #[inline]
 pub(crate) fn with_shard<R>(f: impl FnOnce(Option<&Shard>) -> R) -> R {
     let shard = SHARD.with(Cell::get);
-    // SAFETY: the pointer is null, or was set by a `ShardScope` that is still on this thread's stack and borrows
-    // the shard (S7); `f` can't keep the reference beyond its own call.
+    // SAFETY: the pointer is null, or was set by a `ShardScope` that is still on this thread's
+    // stack and borrows the shard (S7); `f` can't keep the reference beyond its own call.
     f(unsafe { shard.as_ref() })
 }
 
@@ -91,9 +92,11 @@ pub(crate) fn handle_or_panic() -> Handle {
 }
 
 pub(crate) const NO_RUNTIME: &str = "there is no runtime here: this must be called from within a \
-     Ringhold runtime (`#[runtime::main]`, `Runtime::block_on`, a spawned task, or under `Handle::enter`)";
+     Ringhold runtime (`#[runtime::main]`, `Runtime::block_on`, a spawned task, or under \
+     `Handle::enter`)";
 
-/// The system of the entered runtime; Linux where none is entered, as it is for files that come from std.
+/// The system of the entered runtime; Linux where none is entered, as it is for files that come
+/// from std.
 pub(crate) fn system() -> Arc<dyn System> {
     handle().map_or_else(Builder::default_system, |handle| handle.system().clone())
 }

@@ -1,7 +1,11 @@
 //! A shard's driver: the kernel, the slots of what is in flight, and the counts of both.
 //!
-//! The driver never runs foreign code. Wakers and orphaned resources that are due come out of [`Driver::reap`] in a
-//! [`Harvest`], and are woken and dropped by the shard after its borrow of the driver ended.
+//! The driver never runs foreign code. Wakers and orphaned resources that are due come out of
+//! [`Driver::reap`] in a [`Harvest`], and are woken and dropped by the shard after its borrow of
+//! the driver ended.
+
+mod slot;
+mod submit;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,83 +16,15 @@ use ringhold_buffers::ArenaId;
 use slab::Slab;
 
 use crate::arenas::ArenaTable;
-use crate::fd::Fd;
 use crate::files::FileTable;
 use crate::kernel::{Cqe, Kernel, Wait};
-use crate::op::{Entry, Operation, Orphan};
+use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
 use crate::sqe::Sqe;
+use slot::{CANCEL, Slot, SlotState, waker_of};
+use submit::{push, push_with};
 
-/// Names one operation for as long as anybody may ask for it: the slot's index and the generation of its use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
-
-/// The completions of cancel requests carry this; nobody waits for them.
-const CANCEL: u64 = u64::MAX;
-
-impl Key {
-    fn user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    fn from_user_data(user_data: u64) -> Key {
-        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
-    }
-}
-
-/// One operation in flight.
-struct Slot {
-    generation: u32,
-    /// The kernel has it; before that it waits in the backlog.
-    pushed: bool,
-    unbounded: bool,
-    cancellable: bool,
-    state: SlotState,
-}
-
-enum SlotState {
-    /// Its future waits, and holds the resources.
-    Waiting(Waker),
-    /// The final completion came; the future hasn't looked yet.
-    Done(Cqe),
-    /// The future is gone; the resources stay here until the final completion.
-    Orphaned(Box<dyn Orphan>),
-}
-
-/// What the driver needs to know of an operation to start it.
-pub(crate) struct Request<'a> {
-    pub(crate) entry: Entry,
-    pub(crate) file: Option<&'a Fd>,
-    pub(crate) arena: Option<ArenaId>,
-    pub(crate) unbounded: bool,
-    pub(crate) cancellable: bool,
-    pub(crate) fixed_only: bool,
-}
-
-impl<'a> Request<'a> {
-    #[inline]
-    pub(crate) fn of<T: Operation>(operation: &'a mut T) -> Request<'a> {
-        Request {
-            entry: operation.entry(),
-            file: operation.file(),
-            arena: operation.arena(),
-            unbounded: T::UNBOUNDED,
-            cancellable: T::CANCELLABLE,
-            fixed_only: T::FIXED_ONLY,
-        }
-    }
-}
-
-/// What a poll finds in the slot.
-pub(crate) enum Taken {
-    Done(Cqe),
-    Pending,
-    /// Still waiting, and with another waker than the one at hand.
-    NewWaker,
-}
+pub(crate) use slot::{Key, Request, Taken};
 
 /// An operation whose future is gone, and its final completion.
 pub(crate) type Due = (Box<dyn Orphan>, Cqe);
@@ -189,7 +125,8 @@ impl Driver {
         self.in_flight() - self.unbounded.min(self.in_flight())
     }
 
-    /// Starts an operation: its slot waits with `waker`, its entry is in the kernel's queue or waits for room.
+    /// Starts an operation: its slot waits with `waker`, its entry is in the kernel's queue or
+    /// waits for room.
     ///
     /// An error means that nothing was started.
     #[inline]
@@ -289,7 +226,8 @@ impl Driver {
         self.contains(key).then(|| self.take(key, waker))
     }
 
-    /// Changes who is woken, or, if the completion is there already, gives the new waker back as if it had been replaced.
+    /// Changes who is woken, or, if the completion is there already, gives the new waker back as if
+    /// it had been replaced.
     pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Waker {
         match &mut self.slot(key).state {
             SlotState::Waiting(known) => std::mem::replace(known, waker),
@@ -385,7 +323,8 @@ impl Driver {
 
     /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
     ///
-    /// With completions already there, or operations that still wait for the queue, it doesn't wait.
+    /// With completions already there, or operations that still wait for the queue, it doesn't
+    /// wait.
     pub(crate) fn enter(&mut self, wait: Wait) {
         loop {
             self.flush_queues();
@@ -402,8 +341,9 @@ impl Driver {
                     self.queued = true;
                     return;
                 }
-                // The kernel is out of memory for requests, or wants its completions taken first. What it did
-                // not take stays queued, and is handed over again after the reap that follows.
+                // The kernel is out of memory for requests, or wants its completions taken first.
+                // What it did not take stays queued, and is handed over again after the reap that
+                // follows.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
                     self.queued = true;
                     std::thread::yield_now();
@@ -458,8 +398,9 @@ impl Driver {
         }
     }
 
-    /// Asks the kernel to cancel everything that can be. Operations that wait for room end without having been started, but
-    /// for those that must run to their end: a close that never ran would leave its descriptor open.
+    /// Asks the kernel to cancel everything that can be. Operations that wait for room end without
+    /// having been started, but for those that must run to their end: a close that never ran would
+    /// leave its descriptor open.
     pub(crate) fn cancel_all(&mut self, harvest: &mut Harvest) {
         for (key, entry) in std::mem::take(&mut self.backlog) {
             if self.contains(key) && !self.slot(key).cancellable {
@@ -503,8 +444,9 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // A driver is dropped when it is drained, and leaked when it can't be. Anything else would free what the kernel may
-        // still write to, so it ends the process (law 7 of the design: see docs/ARCHITECTURE.md).
+        // A driver is dropped when it is drained, and leaked when it can't be. Anything else would
+        // free what the kernel may still write to, so it ends the process (law 7 of the design: see
+        // docs/ARCHITECTURE.md).
         if self.in_flight() > 0 {
             eprintln!(
                 "ringhold: a driver was dropped with {} operations in flight",
@@ -515,43 +457,6 @@ impl Drop for Driver {
     }
 }
 
-fn waker_of(state: SlotState) -> Option<Waker> {
-    match state {
-        SlotState::Waiting(waker) => Some(waker),
-        SlotState::Done(_) | SlotState::Orphaned(_) => None,
-    }
-}
-
 pub(crate) fn shut_down() -> io::Error {
     io::Error::other("the runtime has shut down, and its shards take no operations")
 }
-
-mod submit {
-    //! The two calls into the kernel that lend it memory.
-    #![allow(unsafe_code)]
-
-    use super::{Entry, Kernel, Key, Sqe};
-
-    /// Hands an entry over; `false` leaves it with the caller.
-    #[inline]
-    pub(super) fn push(kernel: &mut dyn Kernel, key: Key, entry: &mut Entry) -> bool {
-        match entry {
-            Entry::Sqe(sqe) => push_with(kernel, key.user_data(), sqe),
-            Entry::Call(call) => {
-                // SAFETY: the call belongs to an `Operation`, whose contract keeps it in place (S2); the slot for `key`
-                // keeps the operation, or its future does, until the completion was reaped (S1).
-                unsafe { kernel.call(key.user_data(), call.0) };
-                true
-            }
-        }
-    }
-
-    #[inline]
-    pub(super) fn push_with(kernel: &mut dyn Kernel, user_data: u64, sqe: &mut Sqe) -> bool {
-        sqe.user_data = user_data;
-        // SAFETY: what the entry points to belongs to an `Operation`, which keeps its address (S2) and is held by
-        // its future or by its slot until the final completion was reaped (S1, S3); a cancel points to nothing.
-        unsafe { kernel.push(sqe) }.is_ok()
-    }
-}
-use submit::{push, push_with};

@@ -6,8 +6,8 @@ use std::io;
 
 /// An operation failed, and here is its buffer.
 ///
-/// It converts into [`io::Error`], so `?` works where the buffer isn't wanted; a lease that is dropped with it goes back
-/// to its pool.
+/// It converts into [`io::Error`], so `?` works where the buffer isn't wanted; a lease that is
+/// dropped with it goes back to its pool.
 ///
 /// ```
 /// # use ringhold_runtime::Failed;
@@ -56,7 +56,8 @@ impl<B> From<Failed<B>> for io::Error {
     }
 }
 
-/// Turns `Result<(T, B), Failed<B>>` into the `(Result<T>, B)` that other runtimes of completion rings return.
+/// Turns `Result<(T, B), Failed<B>>` into the `(Result<T>, B)` that other runtimes of completion
+/// rings return.
 pub trait IntoBufResult<T, B> {
     /// The result and the buffer, side by side.
     fn into_buf_result(self) -> (io::Result<T>, B);

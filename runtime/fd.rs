@@ -14,16 +14,19 @@ use crate::op::Op;
 use crate::ops::Close;
 use crate::registry::Remote;
 
-/// From how many operations on a shard on a file is worth a slot of that shard's table of registered files.
+/// From how many operations on a shard on a file is worth a slot of that shard's table of
+/// registered files.
 ///
-/// A slot costs two system calls (into the table and out of it) and saves 15 to 25 ns an operation, so a file that is
-/// read once and closed is better off without (docs/decisions/0003-registered-files-from-the-eighth-use.md).
+/// A slot costs two system calls (into the table and out of it) and saves 15 to 25 ns an operation,
+/// so a file that is read once and closed is better off without
+/// (docs/decisions/0003-registered-files-from-the-eighth-use.md).
 const USES_BEFORE_ATTACHING: u32 = 8;
 
-/// An open file, counted: every operation in flight on it holds one, so that its number can't be taken by another file
-/// before the kernel has seen the last operation.
+/// An open file, counted: every operation in flight on it holds one, so that its number can't be
+/// taken by another file before the kernel has seen the last operation.
 ///
-/// The last one closes it: on a shard by an operation of the ring, elsewhere through the system that made it.
+/// The last one closes it: on a shard by an operation of the ring, elsewhere through the system
+/// that made it.
 #[derive(Clone)]
 pub struct Fd {
     shared: Arc<Shared>,
@@ -35,7 +38,8 @@ struct Shared {
     serial: u64,
     uses: AtomicU32,
     system: Arc<dyn System>,
-    /// The shards whose file table holds this file. Locked when a shard attaches it, and at the end.
+    /// The shards whose file table holds this file. Locked when a shard attaches it, and at the
+    /// end.
     attached: Mutex<Vec<Arc<Remote>>>,
 }
 
@@ -91,7 +95,8 @@ impl Fd {
         }
     }
 
-    /// Closes the file, if this is the only handle and nothing is in flight on it; otherwise the last one closes it.
+    /// Closes the file, if this is the only handle and nothing is in flight on it; otherwise the
+    /// last one closes it.
     ///
     /// # Errors
     ///
@@ -101,7 +106,8 @@ impl Fd {
         self.into_descriptor().map(|descriptor| Op::new(Close::new(descriptor, system)))
     }
 
-    /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on it.
+    /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on
+    /// it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! A shard's table of registered files.
 //!
-//! A file's slot is its descriptor's number, so that there is nothing to allocate and nothing to look up but
-//! whether the slot still holds this very file.
+//! A file's slot is its descriptor's number, so that there is nothing to allocate and nothing to
+//! look up but whether the slot still holds this very file.
 
 use std::sync::Arc;
 
@@ -52,7 +52,8 @@ impl FileTable {
         let slot = descriptor as usize;
         if self.serials.get(slot) == Some(&serial) {
             self.serials[slot] = 0;
-            // The slot is overwritten by its next file in any case; an error here is the ring's end.
+            // The slot is overwritten by its next file in any case; an error here is the ring's
+            // end.
             let _ = kernel.set_file(slot as u32, None);
         }
     }

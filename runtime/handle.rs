@@ -19,7 +19,8 @@ use crate::registry::{Remote, Standing};
 use crate::task::{Id, JoinHandle, new_task};
 use crate::time::clock::Clock;
 
-/// Names a runtime, from any thread. Cloning it is cheap, and it keeps no thread of the runtime alive.
+/// Names a runtime, from any thread. Cloning it is cheap, and it keeps no thread of the runtime
+/// alive.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -54,7 +55,8 @@ impl fmt::Display for TryCurrentError {
 
 impl std::error::Error for TryCurrentError {}
 
-/// Leaves the runtime that [`Handle::enter`] entered, when it is dropped. Guards are dropped in the reverse of their order.
+/// Leaves the runtime that [`Handle::enter`] entered, when it is dropped. Guards are dropped in the
+/// reverse of their order.
 pub struct EnterGuard<'a> {
     _scope: HandleScope,
     _handle: std::marker::PhantomData<&'a Handle>,
@@ -90,12 +92,14 @@ impl Handle {
         context::handle().ok_or(TryCurrentError(()))
     }
 
-    /// Enters the runtime on this thread until the guard is dropped: spawning, timers and I/O go there.
+    /// Enters the runtime on this thread until the guard is dropped: spawning, timers and I/O go
+    /// there.
     pub fn enter(&self) -> EnterGuard<'_> {
         EnterGuard { _scope: HandleScope::enter(self), _handle: std::marker::PhantomData }
     }
 
-    /// Spawns a task from any thread. A shard of this runtime that calls it keeps the task; otherwise one is picked.
+    /// Spawns a task from any thread. A shard of this runtime that calls it keeps the task;
+    /// otherwise one is picked.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -114,7 +118,8 @@ impl Handle {
         })
     }
 
-    /// Spawns what `make` returns on shard number `shard`, counted from 0. The future needs not be `Send`.
+    /// Spawns what `make` returns on shard number `shard`, counted from 0. The future needs not be
+    /// `Send`.
     ///
     /// # Panics
     ///
@@ -130,7 +135,8 @@ impl Handle {
         let Some(remote) = shards.get(shard) else {
             panic!("there is no shard {shard}: the runtime has {}", shards.len());
         };
-        // On its way the task holds nothing but `make`; what that returns is made, and stays, on the shard.
+        // On its way the task holds nothing but `make`; what that returns is made, and stays, on
+        // the shard.
         self.send_task(remote.clone(), async move { make().await })
     }
 

@@ -44,8 +44,8 @@ impl Adoption {
 impl Drop for Adoption {
     fn drop(&mut self) {
         if let Some((_queued, listed)) = self.task.take() {
-            // No shard has seen the task, so whoever drops this stands in for its home; what is dropped is what
-            // was sent, and that is `Send`.
+            // No shard has seen the task, so whoever drops this stands in for its home; what is
+            // dropped is what was sent, and that is `Send`.
             listed.shut_down();
         }
     }

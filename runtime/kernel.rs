@@ -1,8 +1,9 @@
 //! The seam: everything the runtime asks of an operating system.
 //!
-//! Above this trait nothing knows whether it runs on Linux or on a simulation. Operations go in as 64-byte
-//! [`Sqe`]s and come back as [`Cqe`]s; what io_uring has no opcode for goes in as a [`Call`] and comes back the
-//! same way; time, wake-ups, descriptors and tables are asked for here as well.
+//! Above this trait nothing knows whether it runs on Linux or on a simulation. Operations go in as
+//! 64-byte [`Sqe`]s and come back as [`Cqe`]s; what io_uring has no opcode for goes in as a
+//! [`Call`] and comes back the same way; time, wake-ups, descriptors and tables are asked for here
+//! as well.
 
 #![allow(unsafe_code)] // Declares an unsafe trait; there is no unsafe block in here.
 
@@ -55,7 +56,8 @@ pub enum Wait {
     For {
         /// `None` waits as long as it takes.
         timeout: Option<Duration>,
-        /// Nothing of the application is in flight, so the wait must not be accounted as waiting for I/O.
+        /// Nothing of the application is in flight, so the wait must not be accounted as waiting
+        /// for I/O.
         idle: bool,
     },
 }
@@ -73,7 +75,8 @@ pub struct Capacity {
 
 /// Wakes a shard that waits in [`Kernel::enter`], from any thread.
 pub trait Unpark: Send + Sync {
-    /// Makes the current wait, or the next one, return. Calls that come before it returns count as one.
+    /// Makes the current wait, or the next one, return. Calls that come before it returns count as
+    /// one.
     fn unpark(&self);
 }
 
@@ -96,9 +99,11 @@ pub trait Donor: Send + Sync {
     fn clear(&self, slot: u16) -> io::Result<()>;
     /// The ring that holds the table, for [`Kernel::attach_arenas`].
     fn descriptor(&self) -> RawFd;
-    /// Whether other rings can clone the table. Where they can't, each registers every arena itself.
+    /// Whether other rings can clone the table. Where they can't, each registers every arena
+    /// itself.
     fn can_be_cloned(&self) -> bool;
-    /// Unpins everything at once, so that locked memory is given back now and not when the ring is reaped.
+    /// Unpins everything at once, so that locked memory is given back now and not when the ring is
+    /// reaped.
     fn close(&self);
 }
 
@@ -137,9 +142,10 @@ pub trait System: Send + Sync + 'static {
 ///
 /// # Safety
 ///
-/// An implementation delivers, for each entry that [`push`](Kernel::push) or [`call`](Kernel::call) took, exactly one
-/// final completion with that entry's `user_data`, and touches the memory that the entry points to only
-/// between the push and that completion. It may be dropped early only if it leaks what is still in flight.
+/// An implementation delivers, for each entry that [`push`](Kernel::push) or [`call`](Kernel::call)
+/// took, exactly one final completion with that entry's `user_data`, and touches the memory that
+/// the entry points to only between the push and that completion. It may be dropped early only if
+/// it leaks what is still in flight.
 pub unsafe trait Kernel {
     /// Queues one operation. Nothing happens before the next [`enter`](Kernel::enter).
     ///
@@ -149,15 +155,16 @@ pub unsafe trait Kernel {
     ///
     /// # Safety
     ///
-    /// What the entry points to must stay valid, at its address and untouched, until the entry's final completion
-    /// was reaped (invariants S1 and S2).
+    /// What the entry points to must stay valid, at its address and untouched, until the entry's
+    /// final completion was reaped (invariants S1 and S2).
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull>;
 
     /// Starts a cold call, which completes like an operation.
     ///
     /// # Safety
     ///
-    /// As for [`push`](Kernel::push): the call belongs to the kernel until its completion was reaped.
+    /// As for [`push`](Kernel::push): the call belongs to the kernel until its completion was
+    /// reaped.
     unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>);
 
     /// Whether an [`enter`](Kernel::enter) that doesn't wait would do anything.
@@ -170,7 +177,8 @@ pub unsafe trait Kernel {
     /// `EINTR`, `EAGAIN` and `EBUSY` lose nothing: whatever the kernel did not take stays queued.
     fn enter(&mut self, wait: Wait) -> io::Result<()>;
 
-    /// Appends the completions that arrived to `batch`, at most as many as it has spare capacity for.
+    /// Appends the completions that arrived to `batch`, at most as many as it has spare capacity
+    /// for.
     fn reap(&mut self, batch: &mut Vec<Cqe>);
 
     /// The sizes of the queues.

@@ -35,7 +35,7 @@ pub use builder::Builder;
 pub use driver::DriverCounts;
 pub use failed::{Failed, IntoBufResult};
 pub use handle::{EnterGuard, Handle, RuntimeFlavor, RuntimeMetrics, TryCurrentError};
-pub use pool::{lease, occupancy, pool, try_lease};
+pub use pool::{Leasing, lease, occupancy, pool, try_lease};
 pub use registry::ShardId;
 pub use runtime::Runtime;
 pub use start_error::{KERNEL_FLOOR, StartError};

@@ -47,27 +47,31 @@ impl From<io_uring::squeue::Entry> for Entry {
 
 /// How to write one submission and how to read its completion: all there is to say of an opcode.
 ///
-/// The implementing value holds everything that the submission points to: buffers, paths, the file. An operation that was
-/// dropped in flight is finished all the same when its completion comes, and the output is dropped: an output
-/// that owns what the kernel brought (an [`Fd`], a lease) thereby releases it, and nothing is leaked.
+/// The implementing value holds everything that the submission points to: buffers, paths, the file.
+/// An operation that was dropped in flight is finished all the same when its completion comes, and
+/// the output is dropped: an output that owns what the kernel brought (an [`Fd`], a lease) thereby
+/// releases it, and nothing is leaked.
 ///
 /// # Safety
 ///
-/// Every pointer in [`entry`](Operation::entry) points to memory that the value owns (or that is `'static`), that
-/// keeps its address while the value moves, and that neither the value's methods nor anything else touches or
-/// frees until `finish` is called or the value is dropped (invariants S1 and S2).
+/// Every pointer in [`entry`](Operation::entry) points to memory that the value owns (or that is
+/// `'static`), that keeps its address while the value moves, and that neither the value's methods
+/// nor anything else touches or frees until `finish` is called or the value is dropped (invariants
+/// S1 and S2).
 pub unsafe trait Operation: Send + Sized + 'static {
     /// What the operation's future gives.
     type Output;
 
-    /// Whether a dropped operation is cancelled. An operation that must run to its end (close) says no.
+    /// Whether a dropped operation is cancelled. An operation that must run to its end (close) says
+    /// no.
     const CANCELLABLE: bool = true;
 
-    /// Whether it may wait for something other than a device: a peer, a pipe. A paused clock runs on past such ones.
+    /// Whether it may wait for something other than a device: a peer, a pipe. A paused clock runs
+    /// on past such ones.
     const UNBOUNDED: bool = false;
 
-    /// Whether it is an error if the arena can't be attached. An operation that takes any buffer says no, and goes on by the
-    /// plain opcode; one that is called fixed never does.
+    /// Whether it is an error if the arena can't be attached. An operation that takes any buffer
+    /// says no, and goes on by the plain opcode; one that is called fixed never does.
     const FIXED_ONLY: bool = false;
 
     /// Refuses arguments that must not reach the kernel.
@@ -79,7 +83,8 @@ pub unsafe trait Operation: Send + Sized + 'static {
         Ok(())
     }
 
-    /// The file that the entry's `fd` names, so that a shard can put its registered slot there instead.
+    /// The file that the entry's `fd` names, so that a shard can put its registered slot there
+    /// instead.
     fn file(&self) -> Option<&Fd> {
         None
     }
@@ -117,12 +122,14 @@ enum State {
 
 /// An operation as a future.
 ///
-/// Nothing happens before the first poll. `Op` is `Send`; the fast path is the shard that polled it first.
+/// Nothing happens before the first poll. `Op` is `Send`; the fast path is the shard that polled it
+/// first.
 ///
 /// # Cancel safety
 ///
-/// Dropping it in flight asks the kernel to cancel it. Its resources stay with the runtime until the kernel is done with
-/// them, and whatever the operation still brings is released. Whether it took effect is unknown.
+/// Dropping it in flight asks the kernel to cancel it. Its resources stay with the runtime until
+/// the kernel is done with them, and whatever the operation still brings is released. Whether it
+/// took effect is unknown.
 ///
 /// # Panics
 ///
@@ -155,7 +162,8 @@ impl<T: Operation> Op<T> {
         Op { state: State::Idle, operation: Some(operation) }
     }
 
-    /// Starts the operation now, on the shard that is running, and lets it run to its end unobserved.
+    /// Starts the operation now, on the shard that is running, and lets it run to its end
+    /// unobserved.
     ///
     /// Gives the operation back where no shard is running, or one that is past starting anything.
     pub(crate) fn detach(mut self) -> Result<(), T> {
@@ -268,7 +276,8 @@ impl<T: Operation> Drop for Op<T> {
 }
 
 impl<T: Operation> Op<T> {
-    /// Edges 4 and 5: the kernel may still use the resources, so they move to where its completion will be seen.
+    /// Edges 4 and 5: the kernel may still use the resources, so they move to where its completion
+    /// will be seen.
     #[cold]
     fn abandon(&mut self) {
         let orphan =

@@ -12,8 +12,8 @@ use crate::handle::no_nested_block_on;
 
 use crate::time::clock::Clock;
 
-/// Wakes the thread, and holds a paused clock from the moment of waking: the thread is about to run, so time must not
-/// run on past it.
+/// Wakes the thread, and holds a paused clock from the moment of waking: the thread is about to
+/// run, so time must not run on past it.
 struct Parked {
     thread: Thread,
     woken: AtomicBool,

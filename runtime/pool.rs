@@ -1,6 +1,9 @@
 //! The pool of the current runtime, and the giving back of what has gone idle.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringhold_buffers::{Lease, LeaseError, LeaseFuture, Occupancy, Pool, PoolConfig};
@@ -8,6 +11,7 @@ use ringhold_buffers::{Lease, LeaseError, LeaseFuture, Occupancy, Pool, PoolConf
 use crate::context;
 use crate::handle::Handle;
 use crate::kernel::System;
+use crate::task::budget;
 
 /// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next is given back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
@@ -35,10 +39,29 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// A task that holds leases while it waits for another one may wait for itself. Lease what a step needs at once, put a
 /// [`timeout`](crate::time::timeout) around it, or use [`try_lease`].
 #[track_caller]
-pub fn lease(length: usize) -> LeaseFuture {
+pub fn lease(length: usize) -> Leasing {
     let handle = current();
     handle.shared().sweeper.watch(&handle);
-    handle.pool().lease(length)
+    Leasing { waiting: handle.pool().lease(length) }
+}
+
+/// The future of [`lease()`].
+#[derive(Debug)]
+#[must_use = "nothing is leased until it is awaited"]
+pub struct Leasing {
+    waiting: LeaseFuture,
+}
+
+impl Future for Leasing {
+    type Output = Result<Lease, LeaseError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A pool with free pages answers at once, so a loop that leases must not keep its shard for itself.
+        match budget::poll_step(cx) {
+            Poll::Ready(()) => Pin::new(&mut self.waiting).poll(cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 /// As [`lease()`], without waiting.

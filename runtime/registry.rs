@@ -39,7 +39,8 @@ pub(crate) enum Standing {
     Stopping = 1,
     /// Every operation's final completion was seen.
     Drained = 2,
-    /// The deadline of the drain passed: the kernel may still write, so what it may write to is leaked.
+    /// The deadline of the drain passed: the kernel may still write, so what it may write to is
+    /// leaked.
     Leaked = 3,
 }
 
@@ -59,7 +60,8 @@ impl Standing {
 pub(crate) struct Remote {
     id: ShardId,
     inbox: SegQueue<Message>,
-    /// Set by the shard before it waits, cleared by who wakes it: only one of many senders makes the system call.
+    /// Set by the shard before it waits, cleared by who wakes it: only one of many senders makes
+    /// the system call.
     asleep: AtomicBool,
     standing: AtomicU8,
     unparker: Arc<dyn Unpark>,
@@ -103,13 +105,13 @@ impl Remote {
 
     /// Puts a message into the shard's inbox and wakes the shard if it sleeps.
     ///
-    /// A shard that has ended takes nothing any more: then the message is refused here, by being dropped. Each
-    /// message's drop does what is right for one that never arrived.
+    /// A shard that has ended takes nothing any more: then the message is refused here, by being
+    /// dropped. Each message's drop does what is right for one that never arrived.
     pub(crate) fn send(&self, message: Message) {
         self.inbox.push(message);
         if matches!(self.standing(), Standing::Drained | Standing::Leaked) {
-            // Whoever sees the end after having pushed empties the inbox: either the shard's own last look found the
-            // message, or this one does.
+            // Whoever sees the end after having pushed empties the inbox: either the shard's own
+            // last look found the message, or this one does.
             self.refuse_messages();
             return;
         }
@@ -118,7 +120,8 @@ impl Remote {
 
     /// Ends the shard's current or next wait, unless it is known to be awake.
     pub(crate) fn wake(&self) {
-        // Pairs with the fence in `prepare_to_sleep`: either the shard sees what was sent, or this sees it asleep.
+        // Pairs with the fence in `prepare_to_sleep`: either the shard sees what was sent, or this
+        // sees it asleep.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
             self.unparker.unpark();
@@ -133,7 +136,8 @@ impl Remote {
         !self.inbox.is_empty()
     }
 
-    /// The shard is about to wait. It must look for messages once more after this, and wait only if there are none.
+    /// The shard is about to wait. It must look for messages once more after this, and wait only if
+    /// there are none.
     pub(crate) fn prepare_to_sleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -190,7 +194,8 @@ fn shards() -> MutexGuard<'static, HashMap<ShardId, Arc<Remote>>> {
     SHARDS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shard of that name. `None` means that it ended, every final completion was seen, and nothing is owed.
+/// The shard of that name. `None` means that it ended, every final completion was seen, and nothing
+/// is owed.
 pub(crate) fn find(shard: ShardId) -> Option<Arc<Remote>> {
     shards().get(&shard).cloned()
 }

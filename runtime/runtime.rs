@@ -32,9 +32,10 @@ use crate::uring;
 ///
 /// # Shutting down
 ///
-/// The shards take no more tasks, drop those they have, cancel their operations, and wait for the kernel to be done
-/// with them, up to the builder's `drain_deadline`. Blocking closures that have not begun are dropped. A drop waits for
-/// those that are running, however long they take; [`shutdown_timeout`](Runtime::shutdown_timeout) bounds that wait, and
+/// The shards take no more tasks, drop those they have, cancel their operations, and wait for the
+/// kernel to be done with them, up to the builder's `drain_deadline`. Blocking closures that have
+/// not begun are dropped. A drop waits for those that are running, however long they take;
+/// [`shutdown_timeout`](Runtime::shutdown_timeout) bounds that wait, and
 /// [`shutdown_background`](Runtime::shutdown_background) doesn't wait at all.
 #[derive(Debug)]
 pub struct Runtime {
@@ -64,8 +65,8 @@ impl Ends {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the threads that have booted in vain, so that whoever tries again finds their descriptors and their locked
-    /// memory given back.
+    /// Waits for the threads that have booted in vain, so that whoever tries again finds their
+    /// descriptors and their locked memory given back.
     fn wait(&self) {
         let mut state = self.lock();
         while state.running > 0 {
@@ -143,7 +144,8 @@ impl Plan {
 /// The shards that have threads of their own, and what makes each of them turn.
 type Booted = (Vec<Arc<Remote>>, Vec<mpsc::Sender<Start>>);
 
-/// Starts a thread for each of the shards from `first` on. The threads turn when they get their [`Start`].
+/// Starts a thread for each of the shards from `first` on. The threads turn when they get their
+/// [`Start`].
 fn start_threads(
     builder: &Builder,
     plan: &Plan,
@@ -173,7 +175,8 @@ fn start_threads(
             ends.count_out(true);
             return Err(StartError::Thread(error));
         }
-        // Dropping `starts` on an error ends the shards that have booted: they never get their start.
+        // Dropping `starts` on an error ends the shards that have booted: they never get their
+        // start.
         remotes.push(boot.recv().expect("a shard says how its boot went")?);
         starts.push(start);
     }
@@ -319,8 +322,8 @@ impl Wake for Root {
     }
 }
 
-/// Turns the shard until `future` is ready, and drops it within the shard. A panic of either is given back: what is in
-/// flight has to be drained before it goes on.
+/// Turns the shard until `future` is ready, and drops it within the shard. A panic of either is
+/// given back: what is in flight has to be drained before it goes on.
 fn run_root<F: Future>(shard: &Shard, mut future: Pin<Box<F>>) -> thread::Result<F::Output> {
     let output = poll_root(shard, future.as_mut());
     let _scope = ShardScope::enter(shard);
@@ -400,7 +403,8 @@ impl Runtime {
         self.handle.metrics()
     }
 
-    /// Shuts the runtime down, and waits at most `timeout` for its shards and its blocking closures.
+    /// Shuts the runtime down, and waits at most `timeout` for its shards and its blocking
+    /// closures.
     pub fn shutdown_timeout(mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.stop_shards(Some(deadline));

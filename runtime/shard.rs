@@ -22,20 +22,22 @@ use crate::task::{Id, JoinHandle, Ran, TaskRef, budget, new_task, spawn};
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
 
-/// How many tasks are polled before the kernel is entered again: enough to make one enter serve many operations, and
-/// few enough that tasks that are always ready can't keep completions waiting.
+/// How many tasks are polled before the kernel is entered again: enough to make one enter serve
+/// many operations, and few enough that tasks that are always ready can't keep completions waiting.
 const POLLS_A_TURN: usize = 256;
 
-/// Operations on cached data complete while they are submitted. As long as they do, a turn hands over what is queued without
-/// getting ready to sleep, which saves two clock readings and two fences; where nothing came at once, turns submit and
-/// wait in one system call, and look again every so many turns whether that still holds.
+/// Operations on cached data complete while they are submitted. As long as they do, a turn hands
+/// over what is queued without getting ready to sleep, which saves two clock readings and two
+/// fences; where nothing came at once, turns submit and wait in one system call, and look again
+/// every so many turns whether that still holds.
 const TURNS_BETWEEN_EAGER: u64 = 64;
 
-/// While tasks are ready, timers are looked at after this many polls, since reading the clock costs as much as a poll. Before
-/// a shard waits they always are.
+/// While tasks are ready, timers are looked at after this many polls, since reading the clock costs
+/// as much as a poll. Before a shard waits they always are.
 const POLLS_BETWEEN_TIMERS: u32 = 8;
 
-/// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer is never early.
+/// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer
+/// is never early.
 const TIMER_SLACK_NANOS: u64 = 1 << 16;
 
 /// One core's part of a runtime.
@@ -142,7 +144,8 @@ impl Shard {
 
     /// One turn: messages, ready tasks, timers, one enter, one batch of completions.
     ///
-    /// It waits for something to do if there is nothing, unless `is_awake` says that the caller has something.
+    /// It waits for something to do if there is nothing, unless `is_awake` says that the caller has
+    /// something.
     pub(crate) fn turn(&self, is_awake: &dyn Fn() -> bool) {
         let _scope = ShardScope::enter(self);
         self.turns.set(self.turns.get().wrapping_add(1));
@@ -171,7 +174,8 @@ impl Shard {
     }
 
     fn receive_messages(&self) {
-        // A message that is sent while these run waits for the next turn, so that messages can't starve tasks.
+        // A message that is sent while these run waits for the next turn, so that messages can't
+        // starve tasks.
         let mut left = 1024;
         while left > 0
             && let Some(message) = self.remote.receive()
@@ -206,7 +210,8 @@ impl Shard {
     }
 
     fn count_polls(&self, polls: usize) {
-        // A turn without a poll counts as one: the caller's own future was polled, or completions came.
+        // A turn without a poll counts as one: the caller's own future was polled, or completions
+        // came.
         let polls = polls.max(1) as u32;
         self.polls_since_timers.set(self.polls_since_timers.get() + polls);
     }
@@ -323,8 +328,9 @@ impl Shard {
         release_all(&mut vec![due]);
     }
 
-    /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain. Says whether the drain was
-    /// complete before `deadline`; if not, the kernel and all it may still write to are leaked.
+    /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain.
+    /// Says whether the drain was complete before `deadline`; if not, the kernel and all it may
+    /// still write to are leaked.
     pub(crate) fn shut_down(self, deadline: Instant) -> bool {
         let drained = {
             let _scope = ShardScope::enter(&self);
@@ -365,14 +371,16 @@ impl Shard {
             let queued = self.ready.take();
             drop(queued);
             if self.driver.borrow().in_flight() == 0 {
-                // From here on nothing can be started; what was sent meanwhile is received once more.
+                // From here on nothing can be started; what was sent meanwhile is received once
+                // more.
                 self.driver.borrow_mut().close();
                 self.receive();
                 if self.driver.borrow().in_flight() == 0 {
                     return true;
                 }
             }
-            // The drain is real work on real descriptors, so it follows the kernel's clock, paused or not.
+            // The drain is real work on real descriptors, so it follows the kernel's clock, paused
+            // or not.
             let now = self.driver.borrow().kernel().now();
             let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero())
             else {
@@ -405,7 +413,8 @@ impl Shard {
                  write to is leaked"
             );
             let leftovers = driver.leftovers();
-            // Neither unregistered nor freed: kernels up to 6.12 would block, and the kernel may still write.
+            // Neither unregistered nor freed: kernels up to 6.12 would block, and the kernel may
+            // still write.
             std::mem::forget(driver);
             remote.end(Standing::Leaked, leftovers);
         }

@@ -6,8 +6,8 @@ use io_uring::{opcode, squeue};
 
 /// One submission as the kernel's header lays it out (`struct io_uring_sqe`).
 ///
-/// The `io-uring` crate's builders make it, and [`Sqe::from`] takes their entry over. Its own entry hides its
-/// fields; a simulated kernel has to read them.
+/// The `io-uring` crate's builders make it, and [`Sqe::from`] takes their entry over. Its own entry
+/// hides its fields; a simulated kernel has to read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C, align(8))]
 pub struct Sqe {
@@ -48,9 +48,9 @@ const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<squeue::Entry>() == 64
 
 impl From<squeue::Entry> for Sqe {
     fn from(entry: squeue::Entry) -> Sqe {
-        // SAFETY: both are 64 bytes of plain integers in the layout of the kernel's `io_uring_sqe`; the crate zeroes
-        // an entry before its builder fills it, so no byte is uninitialised. Nothing is pointed to before the push
-        // of the result, whose contract (S1, S2) covers that.
+        // SAFETY: both are 64 bytes of plain integers in the layout of the kernel's `io_uring_sqe`;
+        // the crate zeroes an entry before its builder fills it, so no byte is uninitialised.
+        // Nothing is pointed to before the push of the result, whose contract (S1, S2) covers that.
         unsafe { std::mem::transmute::<squeue::Entry, Sqe>(entry) }
     }
 }
@@ -67,7 +67,8 @@ impl Sqe {
     }
 
     pub(crate) fn as_entry(&self) -> &squeue::Entry {
-        // SAFETY: the same layout as above, and `Sqe` is at least as aligned: `align_of::<squeue::Entry>()` is 8.
+        // SAFETY: the same layout as above, and `Sqe` is at least as aligned, as is asserted below;
+        // what it points to is the matter of the push (S1, S2).
         unsafe { &*std::ptr::from_ref(self).cast::<squeue::Entry>() }
     }
 }

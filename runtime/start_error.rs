@@ -4,14 +4,17 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// The oldest kernel that has what a shard needs: `IORING_SETUP_SINGLE_ISSUER` and `IORING_SETUP_DEFER_TASKRUN`.
+/// The oldest kernel that has what a shard needs: `IORING_SETUP_SINGLE_ISSUER` and
+/// `IORING_SETUP_DEFER_TASKRUN`.
 pub const KERNEL_FLOOR: &str = "6.1";
 
-/// A runtime could not start. It rides inside the [`io::Error`] of `Builder::build`; downcast to it to tell the causes apart.
+/// A runtime could not start. It rides inside the [`io::Error`] of `Builder::build`; downcast to it
+/// to tell the causes apart.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// `io_uring_setup` is unknown (`ENOSYS`): the kernel was built without it, or a sandbox hides it.
+    /// `io_uring_setup` is unknown (`ENOSYS`): the kernel was built without it, or a sandbox hides
+    /// it.
     NotInKernel {
         /// The running kernel.
         release: String,
@@ -20,7 +23,8 @@ pub enum StartError {
     ForbiddenBySeccomp,
     /// `kernel.io_uring_disabled` forbids it (`EPERM`).
     ForbiddenBySysctl {
-        /// 1: allowed to the privileged and to the group `kernel.io_uring_group` only; 2: to nobody.
+        /// 1: allowed to the privileged and to the group `kernel.io_uring_group` only; 2: to
+        /// nobody.
         value: u32,
     },
     /// The kernel has io_uring, but is older than the floor.
@@ -28,7 +32,8 @@ pub enum StartError {
         /// The running kernel.
         release: String,
     },
-    /// The ring itself doesn't fit into what the user may lock (`ENOMEM`): Linux 6.18 charges rings to `RLIMIT_MEMLOCK`.
+    /// The ring itself doesn't fit into what the user may lock (`ENOMEM`): Linux 6.18 charges rings
+    /// to `RLIMIT_MEMLOCK`.
     LockedMemory {
         /// The limit in bytes; `None` if there is none, and memory itself is short.
         limit: Option<u64>,
@@ -70,20 +75,21 @@ impl fmt::Display for StartError {
         match self {
             StartError::NotInKernel { release } => write!(
                 f,
-                "the kernel ({release}) has no io_uring (ENOSYS): run on Linux {KERNEL_FLOOR} or later, \
-                 built with CONFIG_IO_URING; a sandbox such as gVisor may also hide it"
+                "the kernel ({release}) has no io_uring (ENOSYS): run on Linux {KERNEL_FLOOR} or \
+                 later, built with CONFIG_IO_URING; a sandbox such as gVisor may also hide it"
             ),
             StartError::ForbiddenBySeccomp => f.write_str(
                 "a seccomp filter forbids io_uring (EPERM), as the default profile of Docker, \
-                 containerd and Podman does: allow io_uring_setup, io_uring_enter and io_uring_register in \
-                 the container's seccomp profile",
+                 containerd and Podman does: allow io_uring_setup, io_uring_enter and \
+                 io_uring_register in the container's seccomp profile",
             ),
             StartError::ForbiddenBySysctl { value } => write!(
                 f,
                 "kernel.io_uring_disabled = {value} forbids io_uring to this process: set it to 0 \
                  (`sysctl kernel.io_uring_disabled=0`){}",
                 if *value == 1 {
-                    ", or add the process to the group of kernel.io_uring_group, or give it CAP_SYS_ADMIN"
+                    ", or add the process to the group of kernel.io_uring_group, or give it \
+                     CAP_SYS_ADMIN"
                 } else {
                     ""
                 }
@@ -95,25 +101,25 @@ impl fmt::Display for StartError {
             ),
             StartError::LockedMemory { limit: Some(limit), needed } => write!(
                 f,
-                "the limit of locked memory ({limit} bytes for this user, over all processes) leaves \
-                 no room for a ring of about {needed} bytes (ENOMEM): raise RLIMIT_MEMLOCK \
-                 (`ulimit -l`, LimitMEMLOCK= in a unit), use fewer shards or smaller rings, or give the \
-                 process CAP_IPC_LOCK"
+                "the limit of locked memory ({limit} bytes for this user, over all processes) \
+                 leaves no room for a ring of about {needed} bytes (ENOMEM): raise RLIMIT_MEMLOCK \
+                 (`ulimit -l`, LimitMEMLOCK= in a unit), use fewer shards or smaller rings, \
+                 or give the process CAP_IPC_LOCK"
             ),
             StartError::LockedMemory { limit: None, needed } => write!(
                 f,
-                "there is no memory for a ring of about {needed} bytes (ENOMEM): free memory, raise the \
-                 control group's limit, or use fewer shards or smaller rings"
+                "there is no memory for a ring of about {needed} bytes (ENOMEM): free memory, \
+                 raise the control group's limit, or use fewer shards or smaller rings"
             ),
             StartError::TooManyOpenFiles { limit } => write!(
                 f,
-                "too many open files (EMFILE; the limit is {limit}): a shard needs two descriptors; \
-                 raise RLIMIT_NOFILE (`ulimit -n`) or close files"
+                "too many open files (EMFILE; the limit is {limit}): a shard needs two \
+                 descriptors; raise RLIMIT_NOFILE (`ulimit -n`) or close files"
             ),
             StartError::Thread(error) => write!(
                 f,
-                "a thread of the runtime could not be started: {error}; raise the limit of processes \
-                 (`ulimit -u`, pids.max of the control group) or use fewer shards"
+                "a thread of the runtime could not be started: {error}; raise the limit of \
+                 processes (`ulimit -u`, pids.max of the control group) or use fewer shards"
             ),
             StartError::InvalidConfiguration(what) => f.write_str(what),
             StartError::Other(error) => write!(f, "io_uring could not be set up: {error}"),

@@ -7,8 +7,8 @@ use runtime::buffers;
 use runtime::fs::{AlignmentError, File, Misaligned, OpenOptions};
 use tempfile::TempDir;
 
-/// A place on a file system with direct I/O: the build directory, since the temporary one may lie in
-/// memory.
+/// A place on a file system with direct I/O: the build directory, since the temporary one may lie
+/// in memory.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("file");

@@ -1,83 +1,28 @@
-//! A panic stays where it happened: in its task, its closure, its `block_on`; the shard goes on. A driver that panics ends the process.
+//! A panic stays where it happened: in its task, its closure, its `block_on`; the shard goes on.
 //!
 //! `RINGHOLD_PANICS` sets how many tasks panic among as many others.
 
+#![allow(clippy::async_yields_async)] // One future is carried to another thread here.
+
+mod bombs;
 mod common;
-mod held;
 mod watched;
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 use std::time::Duration;
 
+use bombs::{Bomb, EXPECTED, expected, quiet, text, two_shards, well};
 use common::count;
-use held::Account;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::buffers::{self, IoBuf, IoBufMut};
-use runtime::{Builder, Handle, Runtime, task, time};
+use runtime::{Builder, Handle, task, time};
 use watched::{pipe, poll_once, turn_until, watchdog};
-
-/// What the tests panic with. The hook keeps quiet about these.
-const EXPECTED: &str = "expected";
-
-fn expected() -> ! {
-    panic!("{}", EXPECTED)
-}
-
-/// Keeps twenty thousand reports off the standard error, and lets every other through.
-fn quiet() {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if text(info.payload()) != Some(EXPECTED) && !info.payload().is::<u32>() {
-                loud(info);
-            }
-        }));
-    });
-}
-
-fn text(payload: &dyn Any) -> Option<&str> {
-    let string = payload.downcast_ref::<String>().map(String::as_str);
-    string.or_else(|| payload.downcast_ref::<&'static str>().copied())
-}
-
-fn two_shards() -> Runtime {
-    quiet();
-    Builder::new_multi_thread().shards(2).build().unwrap()
-}
-
-/// The shards are well: each runs a task, an operation and a timer.
-async fn well() {
-    for shard in 0..Handle::current().shards() {
-        let done = task::spawn_on(shard, || async {
-            Op::new(Nop).await.unwrap();
-            time::sleep(Duration::from_millis(1)).await;
-            7
-        });
-        assert_eq!(done.await.unwrap(), 7);
-    }
-}
-
-/// Panics when it is dropped.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            expected();
-        }
-    }
-}
 
 #[test]
 fn panicking_tasks_don_t_touch_the_others() {
@@ -150,7 +95,7 @@ fn a_panic_in_a_destructor_of_a_task_is_its_result() {
             let _bomb = Bomb;
             std::future::pending::<()>().await;
         });
-        time::sleep(Duration::from_millis(1)).await;
+        well().await;
         aborted.abort();
         let error = aborted.await.unwrap_err();
         assert!(error.is_panic() && !error.is_cancelled());
@@ -220,7 +165,10 @@ fn a_panic_in_a_waker_costs_nobody_else_a_wake_up() {
             // Of timers that are due together.
             let sleep = || Box::pin(time::sleep(Duration::from_millis(1)));
             let mut sleeps: Vec<_> = (0..64).map(|_| sleep()).collect();
-            let grumpy: Vec<_> = sleeps.iter_mut().map(poll_grumpily).collect();
+            let polled = sleeps.iter_mut().map(poll_racing);
+            // On a busy machine some are over before they are polled.
+            let grumpy: Vec<_> =
+                polled.filter_map(|(woken, polled)| polled.is_pending().then_some(woken)).collect();
             well().await;
             for woken in &grumpy {
                 was_woken(woken).await;
@@ -243,8 +191,8 @@ fn a_panic_in_a_foreign_threads_waker_doesn_t_reach_the_shard() {
         // An operation and a timer of a thread that is no shard.
         let mut nop = Op::new(Nop);
         let mut sleep = Box::pin(time::sleep(Duration::from_millis(1)));
-        let grumpy = [poll_grumpily(&mut nop), poll_grumpily(&mut sleep)];
-        for woken in grumpy {
+        runtime.block_on(was_woken(&poll_grumpily(&mut nop)));
+        if let (woken, Poll::Pending) = poll_racing(&mut sleep) {
             runtime.block_on(was_woken(&woken));
         }
         // One that a shard started, and that was done before it was polled elsewhere.
@@ -302,67 +250,6 @@ fn a_panic_of_block_on_reaches_its_caller_and_the_runtime_goes_on() {
     }
 }
 
-#[test]
-fn a_panic_of_the_root_future_reaches_its_caller_after_the_shutdown() {
-    let _watchdog = watchdog("panics of the root", 60);
-    quiet();
-    for rings in [(256, 512), (2, 4)] {
-        let account = Account::new();
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
-            account.builder(2, rings).run(async {
-                let pipe = pipe();
-                let mut read = pipe.reader.read_at(account.buffer(64), 0);
-                assert!(poll_once(&mut read).is_pending());
-                drop(task::spawn(async move { read.await.unwrap() }));
-                task::yield_now().await;
-                let mut held = pipe.reader.read_at(account.buffer(64), 0);
-                assert!(poll_once(&mut held).is_pending());
-                // Keeps the pipe's other end open for good, so that the reads have to be cancelled.
-                std::mem::forget(pipe.writer);
-                expected();
-            })
-        }));
-        assert_eq!(text(&*panicked.unwrap_err()), Some(EXPECTED));
-        account.balances();
-        assert_eq!(account.unregistered.load(Ordering::SeqCst), 2);
-    }
-    // A shard can be made on this thread again.
-    Builder::new_current_thread().run(well()).unwrap();
-}
-
-#[test]
-fn a_panic_in_the_root_futures_destructor_comes_after_the_shutdown() {
-    struct Root<F> {
-        body: Pin<Box<F>>,
-        _bomb: Bomb,
-    }
-    impl<F: Future> Future for Root<F> {
-        type Output = F::Output;
-        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-            self.body.as_mut().poll(cx)
-        }
-    }
-    let _watchdog = watchdog("a panic in the root's destructor", 60);
-    quiet();
-    for rings in [(256, 512), (2, 4)] {
-        let account = Account::new();
-        let body = Box::pin(async {
-            let pipe = pipe();
-            for _ in 0..100 {
-                let mut read = pipe.reader.read_at(account.buffer(64), 0);
-                assert!(poll_once(&mut read).is_pending());
-            }
-            std::mem::forget(pipe.writer);
-        });
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            account.builder(2, rings).run(Root { body, _bomb: Bomb })
-        }));
-        assert_eq!(text(&*run.unwrap_err()), Some(EXPECTED));
-        account.balances();
-        assert_eq!(account.unregistered.load(Ordering::SeqCst), 2);
-    }
-}
-
 /// A buffer whose end is a panic.
 struct Mined(Vec<u8>, Arc<AtomicUsize>);
 
@@ -379,7 +266,8 @@ mod mined {
 
     use super::{IoBuf, IoBufMut, Mined};
 
-    // SAFETY: the vector's memory stays where it is while the vector moves (S2), and it is filled (S9).
+    // SAFETY: the vector's memory stays where it is while the vector moves (S2), and it is filled
+    // (S9).
     unsafe impl IoBuf for Mined {
         fn stable_ptr(&self) -> *const u8 {
             self.0.as_ptr()
@@ -466,35 +354,6 @@ fn a_panic_of_a_message_s_closure_is_its_tasks() {
     });
     assert!(runtime.block_on(made).unwrap_err().is_panic());
     runtime.block_on(well());
-}
-
-/// Runs this very test in a process of its own, where `RINGHOLD_ABORTS` is set.
-#[test]
-fn a_panic_of_the_driver_aborts_the_process() {
-    const CHILD: &str = "RINGHOLD_ABORTS";
-    if let Ok(shards) = std::env::var(CHILD) {
-        let account = Account::new();
-        let mut builder = account.builder(2, (256, 512));
-        let body = async {
-            well().await;
-            account.breaks.store(true, Ordering::SeqCst);
-            time::sleep(Duration::from_secs(30)).await;
-        };
-        match shards.as_str() {
-            "run" => builder.run(body).unwrap(),
-            _ => builder.build().unwrap().block_on(body),
-        }
-        return;
-    }
-    for how in ["run", "build"] {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "a_panic_of_the_driver_aborts_the_process", "--nocapture"]);
-        let output = child.env(CHILD, how).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{how}: {said}");
-        assert!(said.contains("io_uring_enter failed, and completions may be lost"), "{said}");
-        assert!(said.contains("a shard's driver panicked; the process is aborted"), "{said}");
-    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! A runtime ends: its tasks are dropped on their own shards, its operations are cancelled and drained, and it takes a bounded time.
+//! A runtime ends: its tasks are dropped on their own shards, its operations are cancelled and
+//! drained, and it takes a bounded time.
 //!
-//! `RINGHOLD_CYCLES` sets how often a runtime is started and stopped, `RINGHOLD_LATE_WAKES` how many wake-ups come late.
+//! `RINGHOLD_CYCLES` sets how often a runtime is started and stopped, `RINGHOLD_LATE_WAKES` how
+//! many wake-ups come late.
 
 mod common;
 mod dice;
@@ -47,7 +49,8 @@ where
     })));
 }
 
-/// Starts a thousand operations, a hundred of which read empty pipes, each in a task of its own or already dropped.
+/// Starts a thousand operations, a hundred of which read empty pipes, each in a task of its own or
+/// already dropped.
 async fn a_thousand_operations(account: &Arc<Account>, path: &std::path::Path) -> Vec<Pipe> {
     let polled = Arc::new(AtomicUsize::new(0));
     let pipes: Vec<Pipe> = (0..10).map(|_| pipe()).collect();
@@ -115,7 +118,7 @@ fn a_thousand_operations_end_with_a_runtime_that_is_dropped_elsewhere() {
 }
 
 #[test]
-fn what_is_stuck_past_the_deadline_is_leaked_and_not_freed() {
+fn what_is_stuck_past_the_deadline_is_leaked_not_freed() {
     let _watchdog = watchdog("ending with stuck operations", 60);
     for rings in [(256, 512), (2, 4)] {
         let account = Account::new();
@@ -147,7 +150,7 @@ fn what_is_stuck_past_the_deadline_is_leaked_and_not_freed() {
 }
 
 #[test]
-fn the_pool_of_a_runtime_that_leaked_stays_mapped() {
+fn the_pool_of_a_stuck_shard_is_leaked_not_freed() {
     let _watchdog = watchdog("a leaked pool", 60);
     let account = Account::new();
     let mut builder = account.builder(1, (256, 512));
@@ -295,7 +298,8 @@ fn a_runtime_may_be_dropped_anywhere() {
                 1 => handle.block_on(async move { drop(runtime) }),
                 2 => handle.spawn(async move { drop(runtime.spawn(pending_with(1))) }).abort(),
                 // Another runtime's task, a foreign thread, and its own closure.
-                3 => watched().block_on(async { task::spawn(async move { drop(runtime) }).await })
+                3 => watched()
+                    .block_on(async { task::spawn(async move { drop(runtime) }).await })
                     .unwrap(),
                 4 => thread::spawn(move || drop(runtime)).join().unwrap(),
                 _ => drop(handle.spawn_blocking(move || drop(runtime))),
@@ -320,7 +324,7 @@ fn cycle(number: u32, path: &std::path::Path) {
     let shards = 1 + number as usize % 2;
     let mut builder = Builder::new_multi_thread();
     builder.shards(shards).pool_limit(64 * 1024);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         builder.ring_entries(2, 4);
     }
     let body = async {
@@ -335,20 +339,22 @@ fn cycle(number: u32, path: &std::path::Path) {
         drop(task::spawn(time::sleep(Duration::from_secs(60))));
         let elsewhere = task::spawn_on(shards - 1, || async { Op::new(Nop).await.unwrap() });
         elsewhere.await.unwrap();
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             assert_eq!(task::spawn_blocking(|| 5).await.unwrap(), 5);
         }
     };
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         builder.run(body).unwrap();
     } else {
         builder.build().unwrap().block_on(body);
     }
 }
 
-fn resident_bytes() -> usize {
+/// The process's address space, and what of it is in memory, in bytes.
+fn memory() -> [usize; 2] {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    let mut pages = statm.split(' ').map(|pages| pages.parse::<usize>().unwrap());
+    [0, 1].map(|_| pages.next().unwrap() * 4096)
 }
 
 #[test]
@@ -360,15 +366,18 @@ fn starting_and_stopping_leaves_nothing_behind() {
         let path = directory.path().join("file");
         std::fs::write(&path, [7; 4096]).unwrap();
         (0..cycles / 4).for_each(|number| cycle(number, &path));
-        let (descriptors, resident) = (proc::open_descriptors(), resident_bytes());
+        let (descriptors, resident) = (proc::open_descriptors(), memory()[1]);
         (0..cycles).for_each(|number| cycle(number, &path));
         let second = Duration::from_secs(1);
         proc::becomes("descriptors", descriptors, second, proc::open_descriptors);
         proc::becomes("pinned memory", 0, second, proc::pinned_bytes);
-        let grown = resident_bytes().saturating_sub(resident);
+        let [address_space, now] = memory();
+        let grown = now.saturating_sub(resident);
         println!("{cycles} cycles: {grown} bytes of resident memory more");
         // The allocator's own noise is bounded; a leak of 200 bytes a cycle is 2 MB in the long run.
-        assert!(grown < 2 << 20, "{grown} bytes in {cycles} cycles");
+        // AddressSanitizer, known by its terabytes of shadow, keeps what is freed and finds leaks itself.
+        let sanitized = address_space > 1 << 40;
+        assert!(sanitized || grown < 2 << 20, "{grown} bytes in {cycles} cycles");
     });
 }
 
@@ -387,7 +396,7 @@ fn use_up(waker: Waker, dice: &mut Dice) {
         0 => waker.wake(),
         1 => {
             waker.wake_by_ref();
-            waker.clone().wake();
+            waker.wake_by_ref();
         }
         2 => drop(waker.clone()),
         _ => {

@@ -1,7 +1,8 @@
-//! No wake-up is lost: on a shard, between shards, from foreign threads, from blocking closures, and into a shard that sleeps.
+//! No wake-up is lost: on a shard, between shards, from foreign threads, from blocking closures,
+//! and into a shard that sleeps.
 //!
-//! `RINGHOLD_WAKES` sets how many wake-ups cross in each of the long tests. In those every single one is needed: one that is
-//! lost stops the test, and the watchdog tells.
+//! `RINGHOLD_WAKES` sets how many wake-ups cross in each of the long tests. In those every single
+//! one is needed: one that is lost stops the test, and the watchdog tells.
 
 mod common;
 mod dice;
@@ -64,7 +65,8 @@ impl Drop for Progress {
     }
 }
 
-/// A number that goes back and forth between two sides. Each waits until it is its turn, by waker or by condition.
+/// A number that goes back and forth between two sides. Each waits until it is its turn, by waker
+/// or by condition.
 #[derive(Default)]
 struct Baton {
     state: Mutex<BatonState>,
@@ -138,10 +140,12 @@ fn play_blocking(baton: &Baton, side: u64, turns: u64, mut dice: Dice, steps: &A
     }
 }
 
-/// How many batons go back and forth at once: one, so that both sides sleep all the time, and several, so that they don't.
+/// How many batons go back and forth at once: one, so that both sides sleep all the time, and
+/// several, so that they don't.
 const BATONS: [u64; 2] = [1, 8];
 
-/// Wakes in each of the eight ways that a test is run in: two sizes of queues, two numbers of batons, twice.
+/// Wakes in each of the eight ways that a test is run in: two sizes of queues, two numbers of
+/// batons, twice.
 fn turns_each(batons: u64) -> u64 {
     (u64::from(count("RINGHOLD_WAKES", 24_000)) / (RINGS.len() * BATONS.len()) as u64 / batons / 2)
         .max(1)
@@ -304,7 +308,8 @@ fn a_foreign_thread_wakes_a_shard_that_sleeps_in_the_kernel() {
     }
 }
 
-/// The work whose pace tells whether a shard's I/O and timers get their turn: a hundred reads and as many sleeps.
+/// The work whose pace tells whether a shard's I/O and timers get their turn: a hundred reads and
+/// as many sleeps.
 async fn reads_and_sleeps(path: std::path::PathBuf) {
     let file = File::open(path).await.unwrap();
     for _ in 0..100 {

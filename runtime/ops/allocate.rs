@@ -21,7 +21,7 @@ pub struct Allocate {
     pub mode: i32,
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
 unsafe impl Operation for Allocate {
     type Output = io::Result<()>;
 

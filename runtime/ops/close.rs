@@ -12,7 +12,8 @@ use crate::op::{Entry, Operation};
 
 /// Closes a descriptor that nothing else uses any more.
 ///
-/// It owns the descriptor: where no shard can run it, dropping it closes the descriptor through the system.
+/// It owns the descriptor: where no shard can run it, dropping it closes the descriptor through the
+/// system.
 #[derive(Debug)]
 pub struct Close {
     descriptor: Option<RawFd>,
@@ -26,7 +27,7 @@ impl Close {
     }
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
 unsafe impl Operation for Close {
     type Output = io::Result<()>;
 
@@ -39,8 +40,9 @@ unsafe impl Operation for Close {
     }
 
     fn finish(mut self, outcome: io::Result<u32>) -> io::Result<()> {
-        // An error of the runtime's own, which has no number, means that the kernel never saw the operation: then the drop
-        // closes. After any other answer the number is free, also after an error: that is how `close(2)` is.
+        // An error of the runtime's own, which has no number, means that the kernel never saw the
+        // operation: then the drop closes. After any other answer the number is free, also after an
+        // error: that is how `close(2)` is.
         let seen = outcome.as_ref().map_or_else(|error| error.raw_os_error().is_some(), |_| true);
         if seen {
             self.descriptor = None;

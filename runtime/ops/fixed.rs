@@ -1,4 +1,5 @@
-//! Transfers that are fixed, or fail: where nothing but `IORING_OP_READ_FIXED` or `IORING_OP_WRITE_FIXED` will do.
+//! Transfers that are fixed, or fail: where nothing but `IORING_OP_READ_FIXED` or
+//! `IORING_OP_WRITE_FIXED` will do.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,11 +9,12 @@ use ringhold_buffers::ArenaId;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
 
-/// A [`Read`](crate::ops::Read) or a [`Write`](crate::ops::Write) of which the registered form is wanted, and no other.
+/// A [`Read`](crate::ops::Read) or a [`Write`](crate::ops::Write) of which the registered form is
+/// wanted, and no other.
 #[derive(Debug)]
 pub struct Fixed<T>(pub T);
 
-// SAFETY: every method is that of the operation inside, which keeps the contract.
+// SAFETY: every method is that of the operation inside, which keeps the contract (S1, S2).
 unsafe impl<T: Operation> Operation for Fixed<T> {
     type Output = T::Output;
 

@@ -11,7 +11,7 @@ use crate::op::{Entry, Operation};
 #[derive(Debug)]
 pub struct Nop;
 
-// SAFETY: the entry points to nothing.
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
 unsafe impl Operation for Nop {
     type Output = io::Result<()>;
 

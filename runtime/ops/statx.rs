@@ -36,7 +36,7 @@ impl Statx {
     }
 
     fn new(place: Place, flags: i32) -> Statx {
-        // SAFETY: `statx` is integers only, for which zero is a value.
+        // SAFETY: `statx` is integers only, for which zero is a value (S9).
         let answer = unsafe { mem::zeroed::<libc::statx>() };
         Statx { place, flags, answer: vec![answer] }
     }

@@ -17,7 +17,7 @@ pub struct Sync {
     pub data_only: bool,
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
 unsafe impl Operation for Sync {
     type Output = io::Result<()>;
 

@@ -19,8 +19,9 @@ pub(crate) fn refill() {
     LEFT.with(|left| left.set(STEPS));
 }
 
-/// Takes one step; when none is left the task is woken again and must return. Off any shard steps are free: there is nothing
-/// that an always-ready future could starve, and nobody who would refill them.
+/// Takes one step; when none is left the task is woken again and must return. Off any shard steps
+/// are free: there is nothing that an always-ready future could starve, and nobody who would refill
+/// them.
 #[inline]
 pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
     if context::with_shard(|shard| shard.is_none()) {
@@ -38,8 +39,8 @@ pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
     })
 }
 
-/// Takes one step of the task's budget, and yields when there is none left: for loops whose awaits are always ready, such
-/// as one that drains a channel.
+/// Takes one step of the task's budget, and yields when there is none left: for loops whose awaits
+/// are always ready, such as one that drains a channel.
 ///
 /// # Cancel safety
 ///

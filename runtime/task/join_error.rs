@@ -16,7 +16,8 @@ pub struct JoinError {
 
 enum Cause {
     Cancelled,
-    // A payload is `Send` only; the mutex, which nobody ever has to wait for, makes the error `Sync`.
+    // A payload is `Send` only; the mutex, which nobody ever has to wait for, makes the error
+    // `Sync`.
     Panicked(Mutex<Box<dyn Any + Send>>),
 }
 

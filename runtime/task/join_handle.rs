@@ -15,8 +15,9 @@ use crate::task::{Id, JoinError, TaskRef};
 /// Safe: a dropped wait takes nothing, and `&mut handle` can be awaited again.
 pub struct JoinHandle<T> {
     task: TaskRef,
-    // The output is dropped where the handle is, so a handle moves between threads only if the output may. Waiting for
-    // it and aborting it from a shared reference gives nobody the output, so any handle is `Sync` if it is `Send`.
+    // The output is dropped where the handle is, so a handle moves between threads only if the
+    // output may. Waiting for it and aborting it from a shared reference gives nobody the output,
+    // so any handle is `Sync` if it is `Send`.
     _output: PhantomData<SendOnly<T>>,
 }
 
@@ -30,8 +31,8 @@ impl<T> JoinHandle<T> {
 
     /// Asks for the task's future to be dropped, on the task's own shard at its next turn.
     ///
-    /// The handle then gives a [`JoinError`] that [`is_cancelled`](JoinError::is_cancelled), not before the future was
-    /// dropped, unless the task was done before.
+    /// The handle then gives a [`JoinError`] that [`is_cancelled`](JoinError::is_cancelled), not
+    /// before the future was dropped, unless the task was done before.
     pub fn abort(&self) {
         self.task.abort();
     }

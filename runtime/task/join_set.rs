@@ -363,7 +363,8 @@ impl<T: 'static> JoinSet<T> {
         let taken = match self.members.get_mut(place)? {
             Member::Early { .. } => None,
             Member::Running { handle, bell } => {
-                // Cleared before the poll, so that an end that the poll doesn't see queues it again.
+                // Cleared before the poll, so that an end that the poll doesn't see queues it
+                // again.
                 bell.queued.store(false, Ordering::Release);
                 let waker = Waker::from(bell.clone());
                 match Pin::new(&mut *handle).poll(&mut Context::from_waker(&waker)) {

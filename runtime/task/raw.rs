@@ -7,9 +7,10 @@
 //!                       └───── woken ──────────┘ Pending
 //! ```
 //!
-//! The future is polled and dropped by the home shard only, while it holds `RUNNING`. The result belongs to the
-//! shard until it sets `COMPLETE`, and from then on to the join handle while there is one (`JOIN`). The join waker's cell
-//! belongs to the handle while `JOIN_WAKER` is clear, and to the shard while it is set (S6).
+//! The future is polled and dropped by the home shard only, while it holds `RUNNING`. The result
+//! belongs to the shard until it sets `COMPLETE`, and from then on to the join handle while there
+//! is one (`JOIN`). The join waker's cell belongs to the handle while `JOIN_WAKER` is clear, and to
+//! the shard while it is set (S6).
 
 #![allow(unsafe_code)] // The cells of a task are guarded by its state bits.
 
@@ -80,15 +81,16 @@ pub(crate) struct TaskRef {
     header: NonNull<Header>,
 }
 
-// SAFETY: through a reference only the atomics, the immutable fields, and what the state bits grant can be reached (S6); the
-// future itself is reached on the home shard alone. The last reference may free the task anywhere: by then the future is
-// gone, and an output that is not `Send` was dropped at home or belongs to a join handle that is not `Send` either.
+// SAFETY: through a reference only the atomics, the immutable fields, and what the state bits grant
+// can be reached (S6); the future itself is reached on the home shard alone. The last reference may
+// free the task anywhere: by then the future is gone, and an output that is not `Send` was dropped
+// at home or belongs to a join handle that is not `Send` either.
 unsafe impl Send for TaskRef {}
-// SAFETY: as above.
+// SAFETY: as above (S6, S10).
 unsafe impl Sync for TaskRef {}
 
-/// Makes a task that is scheduled once. The references are for the ready queue, for the shard's list, and for the join
-/// handle.
+/// Makes a task that is scheduled once. The references are for the ready queue, for the shard's
+/// list, and for the join handle.
 pub(crate) fn new_task<F: Future + 'static>(
     future: F,
     id: Id,
@@ -119,18 +121,19 @@ pub(crate) fn new_task<F: Future + 'static>(
 
 unsafe fn poll<F: Future + 'static>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
     let task = header.cast::<Task<F>>();
-    // SAFETY: the caller is the home shard and holds RUNNING, so the stage is its own (S6); the header is reached through
-    // its own field only, so no reference overlaps.
+    // SAFETY: the caller is the home shard and holds RUNNING, so the stage is its own (S6); the
+    // header is reached through its own field only, so no reference overlaps.
     let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
     let Stage::Future(future) = stage else { panic!("a complete task was polled") };
-    // SAFETY: the future lives in the task's allocation and is dropped in place, so it never moves.
+    // SAFETY: the future lives in the task's allocation and is dropped in place, by who holds
+    // RUNNING (S6), so it never moves.
     let future = unsafe { Pin::new_unchecked(future) };
     let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
         Ok(Poll::Pending) => return false,
         Ok(Poll::Ready(output)) => Ok(output),
         Err(payload) => Err(payload),
     };
-    // SAFETY: as the caller's: the stage is the shard's own.
+    // SAFETY: as above: the caller is the home shard and holds RUNNING (S6).
     unsafe { finish::<F>(header, output) };
     true
 }
@@ -140,14 +143,15 @@ unsafe fn cancel<F: Future + 'static>(header: NonNull<Header>) {
     // SAFETY: the caller is the home shard and holds RUNNING (S6).
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     // The future is dropped before anybody can see that the task was cancelled.
-    // SAFETY: as above; dropping in place by assignment.
+    // SAFETY: as above (S6); dropping in place by assignment.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
     let error = match dropped {
         Ok(()) => JoinError::cancelled(id),
         Err(payload) => JoinError::panicked(id, payload),
     };
-    // SAFETY: as above. If the drop panicked the stage was overwritten by the unwinding assignment or still holds a future whose
-    // fields were dropped: it is written over without being dropped again.
+    // SAFETY: as above (S6). If the drop panicked the stage was overwritten by the unwinding
+    // assignment or still holds a future whose fields were dropped: it is written over without
+    // being dropped again.
     unsafe { std::ptr::write(stage, Stage::Output(Err(error))) };
 }
 
@@ -160,7 +164,7 @@ unsafe fn finish<F: Future + 'static>(
     // SAFETY: the caller is the home shard and holds RUNNING (S6).
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     let output = output.map_err(|payload| JoinError::panicked(id, payload));
-    // SAFETY: as above.
+    // SAFETY: as above (S6); dropping in place by assignment.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
     let output = match dropped {
         Ok(()) => output,
@@ -170,7 +174,7 @@ unsafe fn finish<F: Future + 'static>(
             Err(JoinError::panicked(id, payload))
         }
     };
-    // SAFETY: as in `cancel`.
+    // SAFETY: as in `cancel` (S6).
     unsafe { std::ptr::write(stage, Stage::Output(output)) };
 }
 
@@ -182,7 +186,8 @@ unsafe fn take_output<F: Future + 'static>(header: NonNull<Header>, into: *mut (
     let Stage::Output(output) = std::mem::replace(stage, Stage::Empty) else {
         panic!("a join handle was polled after it was ready");
     };
-    // SAFETY: the join handle passes a pointer to a value of this very type, on its stack.
+    // SAFETY: the join handle, which owns the output (S6), passes a pointer to a value of this very
+    // type, on its stack.
     unsafe { *into = Poll::Ready(output) };
 }
 
@@ -195,7 +200,8 @@ unsafe fn drop_output<F: Future + 'static>(header: NonNull<Header>) {
 }
 
 unsafe fn free<F: Future + 'static>(header: NonNull<Header>) {
-    // SAFETY: the caller gave up the last reference (S10); the pointer came from `Box::leak` of this type.
+    // SAFETY: the caller gave up the last reference (S10); the pointer came from `Box::leak` of
+    // this type.
     drop(unsafe { Box::from_raw(header.cast::<Task<F>>().as_ptr()) });
 }
 
@@ -210,7 +216,8 @@ pub(crate) enum Ran {
 
 impl TaskRef {
     fn header(&self) -> &Header {
-        // SAFETY: this reference is counted, so the task is there (S10); a `Header` is only ever shared.
+        // SAFETY: this reference is counted, so the task is there (S10); a `Header` is only ever
+        // shared.
         unsafe { self.header.as_ref() }
     }
 
@@ -243,7 +250,7 @@ impl TaskRef {
             true
         } else {
             let waker = ManuallyDrop::new(self.borrowed_waker());
-            // SAFETY: as above; the table is the one of this task's type.
+            // SAFETY: as above (S6); the table is the one of this task's type.
             unsafe { (self.header().table.poll)(header, &mut Context::from_waker(&waker)) }
         };
         if complete {
@@ -261,7 +268,8 @@ impl TaskRef {
         Ran::Pending
     }
 
-    /// Drops the future of a task of a shard that ends. Called on the home shard, outside of any poll.
+    /// Drops the future of a task of a shard that ends. Called on the home shard, outside of any
+    /// poll.
     pub(crate) fn shut_down(self) -> Option<usize> {
         let state = &self.header().state;
         let before = state.fetch_or(RUNNING | ABORTED, Ordering::AcqRel);
@@ -288,7 +296,8 @@ impl TaskRef {
             // SAFETY: there is no join handle and never will be again, so the output is ours (S6).
             unsafe { (header.table.drop_output)(self.header) };
         } else if before & JOIN_WAKER != 0 {
-            // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the bit (S6).
+            // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the
+            // bit (S6).
             let waker = unsafe { (*header.join_waker.get()).take() };
             let after = header.state.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
             debug_assert!(after & COMPLETE != 0);
@@ -312,7 +321,8 @@ impl TaskRef {
     pub(crate) fn poll_join<T>(&self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
         let mut output = Poll::Pending;
         if self.is_complete() || !self.set_join_waker(cx.waker()) {
-            // SAFETY: COMPLETE is set, and the caller is the join handle, whose type parameter is the output's (S6).
+            // SAFETY: COMPLETE is set, and the caller is the join handle, whose type parameter is
+            // the output's (S6).
             unsafe {
                 (self.header().table.take_output)(self.header, (&raw mut output).cast::<()>());
             }
@@ -325,13 +335,15 @@ impl TaskRef {
         let header = self.header();
         let state = header.state.load(Ordering::Acquire);
         if state & JOIN_WAKER != 0 {
-            // SAFETY: the cell is the shard's only for taking it at completion; reading it here is sound because only this
-            // handle writes it, and `take` happens after COMPLETE is set. So the bit is cleared first.
+            // SAFETY: the cell is the shard's only for taking it at completion; reading it here is
+            // sound because only this handle writes it, and `take` happens after COMPLETE is set.
+            // So the bit is cleared first.
             if !self.reclaim_join_waker() {
                 return false;
             }
         }
-        // SAFETY: JOIN_WAKER is clear, so the cell is the join handle's, and there is one of those (S6).
+        // SAFETY: JOIN_WAKER is clear, so the cell is the join handle's, and there is one of those
+        // (S6).
         unsafe {
             let cell = &mut *header.join_waker.get();
             match cell {
@@ -354,21 +366,25 @@ impl TaskRef {
         cleared.is_ok()
     }
 
-    /// The join handle is gone: a complete task's output is dropped here, a running one's when it is there.
+    /// The join handle is gone: a complete task's output is dropped here, a running one's when it
+    /// is there.
     pub(crate) fn detach(&self) {
         let header = self.header();
-        // Setting JOIN to 0 before COMPLETE hands the output to the shard, after COMPLETE it is ours to drop.
+        // Setting JOIN to 0 before COMPLETE hands the output to the shard, after COMPLETE it is
+        // ours to drop.
         let before = header.state.fetch_and(!JOIN, Ordering::AcqRel);
         if before & COMPLETE != 0 {
-            // SAFETY: COMPLETE was set while there was a join handle, so the output is the handle's: ours (S6).
+            // SAFETY: COMPLETE was set while there was a join handle, so the output is the
+            // handle's: ours (S6).
             unsafe { (header.table.drop_output)(self.header) };
         }
         // The join waker, if there is one, is dropped with the task or at its completion.
     }
 
     fn borrowed_waker(&self) -> Waker {
-        // SAFETY: the table's functions keep the contract of `RawWaker`; the caller keeps the waker from being dropped, so
-        // that it needs no count of its own.
+        // SAFETY: the table's functions keep the contract of `RawWaker`, with counted references
+        // (S10); the caller keeps the waker from being dropped, so that it needs no count of its
+        // own.
         unsafe { Waker::from_raw(RawWaker::new(self.header.as_ptr().cast(), &WAKER)) }
     }
 }
@@ -376,7 +392,8 @@ impl TaskRef {
 impl Clone for TaskRef {
     fn clone(&self) -> TaskRef {
         let before = self.header().state.fetch_add(REFERENCE, Ordering::Relaxed);
-        // Half of the range is left: far more references than there is memory for are a leak in a loop.
+        // Half of the range is left: far more references than there is memory for are a leak in a
+        // loop.
         assert!(before < usize::MAX / 2, "a task has too many references");
         TaskRef { header: self.header }
     }

@@ -31,7 +31,8 @@ pub fn id() -> Id {
     try_id().expect("this is not called from within a task")
 }
 
-/// Spawns a task, wherever a runtime is entered. On a shard it stays on that shard; elsewhere the runtime picks one.
+/// Spawns a task, wherever a runtime is entered. On a shard it stays on that shard; elsewhere the
+/// runtime picks one.
 ///
 /// The task starts at its shard's next turn, whether or not the handle is awaited.
 ///
@@ -58,8 +59,8 @@ where
 ///
 /// # Panics
 ///
-/// Where no shard is running: in `Runtime::block_on` of a runtime whose shards have threads of their own, spawn with
-/// [`spawn_on`].
+/// Where no shard is running: in `Runtime::block_on` of a runtime whose shards have threads of
+/// their own, spawn with [`spawn_on`].
 #[track_caller]
 pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
 where
@@ -76,8 +77,8 @@ where
     )
 }
 
-/// Spawns what `make` returns on shard number `shard`, counted from 0. The closure is sent there, so the future needs not be
-/// `Send`.
+/// Spawns what `make` returns on shard number `shard`, counted from 0. The closure is sent there,
+/// so the future needs not be `Send`.
 ///
 /// # Panics
 ///
@@ -94,7 +95,8 @@ where
 
 /// Runs a closure that blocks on a thread of the runtime's own for such.
 ///
-/// A closure that has begun can't be aborted; one that has not is dropped when its handle is aborted.
+/// A closure that has begun can't be aborted; one that has not is dropped when its handle is
+/// aborted.
 ///
 /// # Panics
 ///
@@ -110,8 +112,9 @@ where
 
 /// Runs a closure that blocks on this very thread.
 ///
-/// Unlike in tokio, the shard's other tasks can't be moved away meanwhile: they wait. Use [`spawn_blocking`] for all but the
-/// shortest work; this is here so that code written for tokio compiles and is correct.
+/// Unlike in tokio, the shard's other tasks can't be moved away meanwhile: they wait. Use
+/// [`spawn_blocking`] for all but the shortest work; this is here so that code written for tokio
+/// compiles and is correct.
 pub fn block_in_place<F, R>(work: F) -> R
 where
     F: FnOnce() -> R,

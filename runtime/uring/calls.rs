@@ -1,5 +1,7 @@
 //! The threads that run cold calls: a few of the kernel's own, which no user work can occupy.
 
+#![allow(unsafe_code)] // It follows the pointer of a call.
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -60,7 +62,8 @@ struct Job {
 impl Job {
     fn run(self) {
         let Job { call: CallPointer(mut call), user_data, answers } = self;
-        // SAFETY: the call is the kernel's, which is us, until the answer below (S1), and stays in place (S2).
+        // SAFETY: the call is the kernel's, which is us, until the answer below (S1), and stays in
+        // place (S2).
         let result = run(unsafe { call.as_mut() });
         answers.put(Cqe { user_data, result, flags: 0 });
     }

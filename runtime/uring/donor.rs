@@ -1,5 +1,7 @@
 //! The donor ring: the master table of registered buffers.
 
+#![allow(unsafe_code)] // Registering memory.
+
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,7 +12,8 @@ use ringhold_buffers::ARENA_SLOTS;
 
 use crate::kernel::{ArenaEntry, Donor};
 
-/// A ring that is never used for I/O. It is not a single issuer's, so any thread may change its table.
+/// A ring that is never used for I/O. It is not a single issuer's, so any thread may change its
+/// table.
 pub(super) struct DonorRing {
     // One change at a time; the kernel would serialise them as well.
     ring: Mutex<IoUring>,
@@ -32,8 +35,9 @@ impl DonorRing {
     }
 }
 
-/// Whether this kernel clones a table over another one (6.13): a whole try is the only way to know. What is short at
-/// the moment (memory, descriptors) is an error, and says nothing about the kernel.
+/// Whether this kernel clones a table over another one (6.13): a whole try is the only way to know.
+/// What is short at the moment (memory, descriptors) is an error, and says nothing about the
+/// kernel.
 fn can_be_cloned(donor: RawFd) -> io::Result<bool> {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     if let Some(known) = KNOWN.get() {
@@ -62,7 +66,8 @@ pub(super) fn update_slot(
 ) -> io::Result<()> {
     let buffer =
         libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(address), iov_len: length };
-    // SAFETY: registering pins the pages; the region stays mapped until every table has let go of it (S4).
+    // SAFETY: registering pins the pages; the region stays mapped until every table has let go of
+    // it (S4).
     unsafe { ring.submitter().register_buffers_update(slot, &[buffer], None) }
 }
 

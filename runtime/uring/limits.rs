@@ -6,7 +6,8 @@ use std::io;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity};
 
-/// What this user may lock in bytes, over all processes. `None` without a limit, or with the capability to ignore it.
+/// What this user may lock in bytes, over all processes. `None` without a limit, or with the
+/// capability to ignore it.
 pub(super) fn locked_memory_limit() -> Option<u64> {
     let privileged =
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));

@@ -63,7 +63,8 @@ impl System for Linux {
 /// One shard's ring.
 struct Uring {
     ring: IoUring,
-    /// The ring's index among the thread's registered rings; the descriptor where that isn't supported.
+    /// The ring's index among the thread's registered rings; the descriptor where that isn't
+    /// supported.
     enter_with: setup::EnterWith,
     no_iowait: bool,
     capacity: Capacity,
@@ -144,8 +145,9 @@ impl Uring {
     }
 }
 
-// SAFETY: io_uring completes each entry exactly once with its user data (S3) and uses the memory that an entry points to
-// between its submission and that completion only; a cold call runs once, and is answered after the last access to it.
+// SAFETY: io_uring completes each entry exactly once with its user data (S3) and uses the memory
+// that an entry points to between its submission and that completion only; a cold call runs once,
+// and is answered after the last access to it.
 unsafe impl Kernel for Uring {
     #[inline]
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
@@ -158,14 +160,16 @@ unsafe impl Kernel for Uring {
     }
 
     fn needs_enter(&self) -> bool {
-        // SAFETY: this kernel is the only user of its ring, and `&self` keeps `push` away meanwhile (S8).
+        // SAFETY: this kernel is the only user of its ring, and `&self` keeps `push` away meanwhile
+        // (S8).
         let queue = unsafe { self.ring.submission_shared() };
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || self.answers.are_there()
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         if !self.arm_wake() {
-            // The queue is full of operations: it is handed over first, so that no wait is without a wake-up.
+            // The queue is full of operations: it is handed over first, so that no wait is without
+            // a wake-up.
             self.submit(Wait::No)?;
             if !self.arm_wake() {
                 return Ok(());
@@ -248,7 +252,8 @@ unsafe impl Kernel for Uring {
     }
 
     fn unregister(&mut self) {
-        // What fails here is undone by the ring's end; the explicit calls give locked memory back now.
+        // What fails here is undone by the ring's end; the explicit calls give locked memory back
+        // now.
         if self.buffers == Table::Registered {
             let _ = self.ring.submitter().unregister_buffers();
         }

@@ -108,7 +108,8 @@ fn borrow(file: &RawFd) -> BorrowedFd<'_> {
 
 /// An open file as std has it, which doesn't close it.
 fn as_std_file(file: &RawFd) -> ManuallyDrop<fs::File> {
-    // SAFETY: as for `borrow`; the descriptor isn't closed here, since the value is never dropped.
+    // SAFETY: as for `borrow` (S1); the descriptor isn't closed here, since the value is never
+    // dropped.
     ManuallyDrop::new(unsafe { fs::File::from_raw_fd(borrow(file).as_raw_fd()) })
 }
 

@@ -1,5 +1,7 @@
 //! Setting a ring up: the ladder of flags, the registered descriptor, and what a refusal means.
 
+#![allow(unsafe_code)] // System calls that the crate has no wrapper for.
+
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
@@ -15,8 +17,8 @@ use crate::uring::limits;
 /// How long locked memory that another ring has just given back may take to arrive.
 const LATE_MEMORY: Duration = Duration::from_millis(500);
 
-/// A ring with every flag that this kernel has of: single issuer, deferred task work with its flag, no array of
-/// submission indices (6.6), and submitting on after an error.
+/// A ring with every flag that this kernel has of: single issuer, deferred task work with its flag,
+/// no array of submission indices (6.6), and submitting on after an error.
 pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
     let deadline = Instant::now() + LATE_MEMORY;
     let mut pause = Duration::from_millis(1);
@@ -40,7 +42,8 @@ pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
     }
 }
 
-/// A filter may let rings be made and not entered: that is to be found at the start, and not by the first turn.
+/// A filter may let rings be made and not entered: that is to be found at the start, and not by the
+/// first turn.
 fn enterable(ring: IoUring, config: &KernelConfig) -> Result<IoUring, StartError> {
     let enter_with = EnterWith::Descriptor(ring.as_raw_fd());
     let entered = enter_with.enter(0, 0, EnterFlags::empty(), None);
@@ -97,7 +100,8 @@ fn ring_bytes(config: &KernelConfig) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum EnterWith {
     Descriptor(RawFd),
-    /// The index among the thread's registered rings: saves the kernel a look-up of the descriptor, 13 to 15 ns an enter.
+    /// The index among the thread's registered rings: saves the kernel a look-up of the descriptor,
+    /// 13 to 15 ns an enter.
     Registered(u32),
 }
 
@@ -112,8 +116,8 @@ struct RingUpdate {
     data: u64,
 }
 
-/// Registers the ring for the calling thread. The crate's own call is forgotten with its temporary submitter, and it
-/// keeps no index that could be asked for, so the two system calls are made here.
+/// Registers the ring for the calling thread. The crate's own call is forgotten with its temporary
+/// submitter, and it keeps no index that could be asked for, so the two system calls are made here.
 pub(super) fn register_ring(ring: &IoUring) -> EnterWith {
     let descriptor = ring.as_raw_fd();
     let mut update = RingUpdate { offset: u32::MAX, reserved: 0, data: descriptor as u64 };
@@ -124,7 +128,7 @@ pub(super) fn register_ring(ring: &IoUring) -> EnterWith {
 }
 
 fn register(descriptor: RawFd, code: libc::c_uint, update: &mut RingUpdate) -> io::Result<i64> {
-    // SAFETY: the kernel reads and writes one `io_uring_rsrc_update`, during the call.
+    // SAFETY: the kernel reads and writes one `io_uring_rsrc_update`, during the call (S1).
     let result = unsafe {
         libc::syscall(libc::SYS_io_uring_register, descriptor, code, ptr::from_mut(update), 1)
     };
@@ -158,8 +162,8 @@ impl EnterWith {
             }
             None => (flags, 0, 8_usize),
         };
-        // SAFETY: entries that are submitted were pushed under `Kernel::push`'s contract (S1, S2); the arguments are
-        // read during the call.
+        // SAFETY: entries that are submitted were pushed under `Kernel::push`'s contract (S1, S2);
+        // the arguments are read during the call.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,

@@ -1,4 +1,5 @@
-//! A kernel that knows which memory it was lent, and buffers that notice when they are freed before their time.
+//! A kernel that knows which memory it was lent, and buffers that notice when they are freed before
+//! their time.
 
 #![allow(unsafe_code)] // It implements the kernel's seam, by handing everything on to Linux.
 #![allow(dead_code)] // Each test file is a program of its own and uses a part of this.
@@ -99,7 +100,8 @@ impl Drop for Buffer {
     }
 }
 
-// SAFETY: the bytes are on the heap, where they stay as the box moves (S2), and all are initialised (S9).
+// SAFETY: the bytes are on the heap, where they stay as the box moves (S2), and all are initialised
+// (S9).
 unsafe impl IoBuf for Buffer {
     fn stable_ptr(&self) -> *const u8 {
         self.bytes.as_ptr()
@@ -163,8 +165,8 @@ struct HeldKernel {
     answers: VecDeque<Cqe>,
 }
 
-// SAFETY: every entry but a cancel goes to Linux unchanged, and its completion comes from there; a cancel points to nothing
-// and is completed once, by Linux or here (S3).
+// SAFETY: every entry but a cancel goes to Linux unchanged, and its completion comes from there; a
+// cancel points to nothing and is completed once, by Linux or here (S3).
 unsafe impl Kernel for HeldKernel {
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
         let cancels = sqe.opcode == ASYNC_CANCEL;

@@ -1,6 +1,8 @@
 //! What tests that drop operations need: seeds, a watchdog, pipes, single polls, buffers whose end
 //! is counted.
 
+#![allow(unsafe_code)] // A system call for a pipe, and buffers that count.
+
 use std::fs::File as StdFile;
 use std::future::Future;
 use std::io::{self, Read, Write};
