@@ -1,5 +1,6 @@
 //! The operations: one file an opcode, and in it only what is its own.
 
+mod advise;
 mod alignment;
 mod allocate;
 mod close;
@@ -21,6 +22,7 @@ mod unlink;
 mod write;
 mod write_vectored;
 
+pub use advise::Advise;
 pub use alignment::{Alignment, AlignmentError, Misaligned};
 pub use allocate::Allocate;
 pub use close::Close;

@@ -65,15 +65,16 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     }
 
     #[inline]
-    fn finish(mut self, outcome: io::Result<u32>) -> Self::Output {
+    fn finish(self, outcome: io::Result<u32>) -> Self::Output {
+        let Read { mut buffer, .. } = self;
         match outcome {
             Ok(count) => {
                 let count = count as usize;
                 // SAFETY: the kernel wrote `count` bytes from the buffer's start (S9).
-                unsafe { self.buffer.set_init(count) };
-                Ok((count, self.buffer))
+                unsafe { buffer.set_init(count) };
+                Ok((count, buffer))
             }
-            Err(error) => Err(Failed { error, buffer: self.buffer }),
+            Err(error) => Err(Failed { error, buffer }),
         }
     }
 }
