@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use ringhold_runtime::ops::{Alignment, Allocate, Statx, Sync, Truncate};
+use ringhold_runtime::ops::{Advise, Alignment, Allocate, Statx, Sync, Truncate};
 use ringhold_runtime::{Call, ColdCall, Fd, Op};
 use tokio::sync::Mutex;
 
+use crate::advice::Advice;
 use crate::allocation::Allocation;
 use crate::cursor::Cursor;
 use crate::metadata::metadata_of;
@@ -321,6 +322,39 @@ impl File {
     pub async fn allocate(&self, offset: u64, length: u64, how: Allocation) -> io::Result<()> {
         let file = self.target.descriptor.clone();
         Op::new(Allocate { file, offset, length, mode: how.mode() }).await
+    }
+
+    /// Tells the page cache how a range of bytes will be used: see [`Advice`]. A length of 0 means
+    /// all up to the file's end.
+    ///
+    /// # Errors
+    ///
+    /// `ESPIPE` for a pipe; `EINVAL` where the file system takes no such advice.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: advice changes no byte.
+    ///
+    /// # Kernel
+    ///
+    /// `IORING_OP_FADVISE`, since 5.6.
+    ///
+    /// ```
+    /// # ringhold_runtime::Builder::new_current_thread().run(async {
+    /// use ringhold_fs::{Advice, File};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("segment");
+    /// ringhold_fs::write(&path, "scanned once").await?;
+    /// let file = File::open(&path).await?;
+    /// file.advise(0, 0, Advice::Sequential).await?;
+    /// let (count, _) = file.read_at(Vec::with_capacity(64), 0).await?;
+    /// assert_eq!(count, 12);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn advise(&self, offset: u64, length: u32, advice: Advice) -> io::Result<()> {
+        let file = self.target.descriptor.clone();
+        Op::new(Advise { file, offset, length, advice: advice.code() }).await
     }
 
     /// What the file is, once buffered writes have ended.

@@ -23,6 +23,7 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+mod advice;
 mod allocation;
 mod conversions;
 mod create_dir;
@@ -40,6 +41,7 @@ mod stat;
 mod streams;
 mod whole;
 
+pub use advice::Advice;
 pub use allocation::Allocation;
 pub use create_dir::{DirBuilder, create_dir, create_dir_all};
 pub use file::File;
