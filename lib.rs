@@ -1,8 +1,8 @@
 //! An async runtime for storage services on Linux.
 //!
 //! Each core runs one *shard*: an executor that owns one io_uring, polls its completions into
-//! wakers, and leases registered, pinned buffers to futures. A service written for tokio moves over
-//! by changing one line of its `Cargo.toml`.
+//! wakers, and leases registered, pinned buffers to futures. It has tokio's names, so that code
+//! written for tokio compiles against it; sockets are not there yet.
 //!
 //! ```
 //! use runtime::{buffers, fs::File};

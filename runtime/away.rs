@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::context;
-use crate::driver::{Key, Request, Taken, shut_down};
+use crate::driver::{Key, Nature, Request, Taken, shut_down};
 use crate::fd::Fd;
 use crate::inbox::Message;
 use crate::op::{Entry, Orphan};
@@ -31,16 +31,16 @@ struct Progress {
 }
 
 /// Starts an operation on a shard of the entered runtime.
-pub(crate) fn start(request: Request<'_>, waker: Waker) -> Arc<Away> {
+pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> Arc<Away> {
     let remote = context::handle_or_panic().any_shard();
     let progress = Progress { waker: Some(waker), ..Progress::default() };
     let away = Arc::new(Away { remote, progress: Mutex::new(progress) });
-    let parcel = Parcel::new(&request);
+    let mut parcel = Parcel::new(entry, request);
     let mut unstarted = Unstarted(Some(away.clone()));
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unstarted.0.take().expect("a message runs once");
-        let started =
-            shard.driver().borrow_mut().start(&mut parcel.request(), Waker::from(away.clone()));
+        let waker = Waker::from(away.clone());
+        let started = parcel.start(shard, waker);
         match started {
             Ok(key) => away.lock().key = Some(key),
             Err(error) => away.resolve(Err(error)),
@@ -199,32 +199,25 @@ struct Parcel {
     entry: Entry,
     file: Option<Fd>,
     arena: Option<ringhold_buffers::ArenaId>,
-    unbounded: bool,
-    cancellable: bool,
+    nature: Nature,
     fixed_only: bool,
 }
 
 impl Parcel {
-    fn new(request: &Request<'_>) -> Parcel {
-        Parcel {
-            entry: request.entry,
-            file: request.file.cloned(),
-            arena: request.arena,
-            unbounded: request.unbounded,
-            cancellable: request.cancellable,
-            fixed_only: request.fixed_only,
-        }
+    fn new(entry: Entry, request: Request<'_>) -> Parcel {
+        let Request { file, arena, nature, fixed_only } = request;
+        Parcel { entry, file: file.cloned(), arena, nature, fixed_only }
     }
 
-    fn request(&self) -> Request<'_> {
-        Request {
-            entry: self.entry,
-            file: self.file.as_ref(),
-            arena: self.arena,
-            unbounded: self.unbounded,
-            cancellable: self.cancellable,
-            fixed_only: self.fixed_only,
-        }
+    fn start(&mut self, shard: &Shard, waker: Waker) -> io::Result<Key> {
+        let Parcel { entry, file, arena, nature, fixed_only } = self;
+        let request = Request {
+            file: file.as_ref(),
+            arena: *arena,
+            nature: *nature,
+            fixed_only: *fixed_only,
+        };
+        shard.driver().borrow_mut().start(entry, request, waker)
     }
 }
 

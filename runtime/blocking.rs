@@ -20,7 +20,8 @@ thread_local! {
     static POOL: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A bounded set of threads, started when there is work and retired when there has been none for a while.
+/// A bounded set of threads, started when there is work and retired when there has been none for a
+/// while.
 pub(crate) struct BlockingPool {
     inner: Arc<Inner>,
 }
@@ -94,7 +95,8 @@ impl BlockingPool {
         JoinHandle::new(joined)
     }
 
-    /// Takes no more closures, and drops those that have not begun. Says whether the others ended before `deadline`.
+    /// Takes no more closures, and drops those that have not begun. Says whether the others ended
+    /// before `deadline`.
     pub(crate) fn shut_down(&self, deadline: Option<Instant>) -> bool {
         let dropped = {
             let mut state = self.inner.lock();
@@ -131,7 +133,7 @@ impl Job {
     fn run(self) {
         // The closure runs inside the runtime: it may spawn, and ask for the handle.
         let _scope = HandleScope::enter(&self.handle);
-        self.queued.run();
+        self.queued.run_away();
     }
 }
 

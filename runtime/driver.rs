@@ -1,10 +1,12 @@
 //! A shard's driver: the kernel, the slots of what is in flight, and the counts of both.
 //!
 //! The driver never runs foreign code. Wakers and orphaned resources that are due come out of
-//! [`Driver::reap`] in a [`Harvest`], and are woken and dropped by the shard after its borrow of
-//! the driver ended.
+//! [`Driver::next_due`] one by one, and are woken and dropped by the shard after its borrow of the
+//! driver ended.
 
-mod slot;
+mod counts;
+mod request;
+mod slots;
 mod submit;
 
 use std::collections::VecDeque;
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use ringhold_buffers::ArenaId;
-use slab::Slab;
 
 use crate::arenas::ArenaTable;
 use crate::files::FileTable;
@@ -21,55 +22,43 @@ use crate::kernel::{Cqe, Kernel, Wait};
 use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
 use crate::sqe::Sqe;
-use slot::{CANCEL, Slot, SlotState, waker_of};
+use slots::{SlotState, Slots};
 use submit::{push, push_with};
 
-pub(crate) use slot::{Key, Request, Taken};
+pub use counts::DriverCounts;
+pub(crate) use request::{Request, Taken};
+pub(crate) use slots::{Key, Nature};
+
+/// The completions of cancel requests carry this; nobody waits for them. No key can be the same.
+const CANCEL: u64 = u64::MAX;
 
 /// An operation whose future is gone, and its final completion.
-pub(crate) type Due = (Box<dyn Orphan>, Cqe);
+pub(crate) type Reclaimed = (Box<dyn Orphan>, Cqe);
 
-/// What became due in a reap: to be woken and dropped when the driver is no longer borrowed.
-#[derive(Default)]
-pub(crate) struct Harvest {
-    pub(crate) wakers: Vec<Waker>,
-    pub(crate) orphans: Vec<Due>,
-}
-
-/// Counts since the shard started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DriverCounts {
-    /// Operations that the kernel was given.
-    pub submitted: u64,
-    /// Operations whose final completion came.
-    pub completed: u64,
-    /// Completions that arrived for operations whose future was gone.
-    pub reclaimed: u64,
-    /// Times the kernel was entered.
-    pub enters: u64,
-    /// Operations that had to wait for room.
-    pub delayed: u64,
-    /// Completions that named no operation. Anything but 0 is a bug.
-    pub strays: u64,
+/// What a completion leaves to be done when the driver is no longer borrowed.
+pub(crate) enum Due {
+    Wake(Waker),
+    Release(Reclaimed),
+    Nothing,
 }
 
 pub(crate) struct Driver {
     kernel: Box<dyn Kernel>,
-    slots: Slab<Slot>,
-    generation: u32,
+    slots: Slots,
     /// Operations that found no room; they have slots, and the kernel knows nothing of them.
     backlog: VecDeque<(Key, Entry)>,
     /// Cancels that found no room. They go first: what they end makes room.
     cancels: VecDeque<Key>,
     in_kernel: usize,
     limit: usize,
-    unbounded: usize,
     /// Something is in the kernel's queue that no enter has handed over yet.
     queued: bool,
     open: bool,
     files: FileTable,
     arenas: ArenaTable,
+    /// Completions that were taken from the kernel, and how many of them have been looked at.
     batch: Vec<Cqe>,
+    seen: usize,
     counts: DriverCounts,
 }
 
@@ -77,18 +66,17 @@ impl Driver {
     pub(crate) fn new(kernel: Box<dyn Kernel>, arenas: ArenaTable, remote: Arc<Remote>) -> Driver {
         let capacity = kernel.capacity();
         Driver {
-            slots: Slab::with_capacity(64),
-            generation: 0,
+            slots: Slots::new(),
             backlog: VecDeque::new(),
             cancels: VecDeque::new(),
             in_kernel: 0,
             limit: capacity.operations as usize,
-            unbounded: 0,
             queued: false,
             open: true,
             files: FileTable::new(capacity.files, remote),
             arenas,
             batch: Vec::with_capacity(256),
+            seen: 0,
             counts: DriverCounts::default(),
             kernel,
         }
@@ -120,20 +108,29 @@ impl Driver {
         self.in_kernel + self.backlog.len()
     }
 
-    /// Operations that a device will complete by itself.
+    /// Operations that a device will complete by itself. Counted when it is asked for, which only a
+    /// paused clock does.
     pub(crate) fn in_flight_bounded(&self) -> usize {
-        self.in_flight() - self.unbounded.min(self.in_flight())
+        let unbounded = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.nature.unbounded && !matches!(slot.state, SlotState::Done(_)));
+        self.in_flight() - unbounded.count()
     }
 
     /// Starts an operation: its slot waits with `waker`, its entry is in the kernel's queue or
     /// waits for room.
     ///
     /// An error means that nothing was started.
-    #[inline]
-    pub(crate) fn start(&mut self, request: &mut Request<'_>, waker: Waker) -> io::Result<Key> {
-        self.prepare(request)?;
-        let Request { entry, unbounded, cancellable, .. } = request;
-        Ok(self.admit(entry, *unbounded, *cancellable, SlotState::Waiting(waker)))
+    #[inline(always)]
+    pub(crate) fn start(
+        &mut self,
+        entry: &mut Entry,
+        request: Request<'_>,
+        waker: Waker,
+    ) -> io::Result<Key> {
+        self.prepare(entry, request)?;
+        Ok(self.admit(entry, request.nature, SlotState::Waiting(waker)))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
@@ -143,96 +140,101 @@ impl Driver {
         orphan: Box<dyn Orphan>,
         cancellable: bool,
     ) {
-        self.admit(&mut entry, false, cancellable, SlotState::Orphaned(orphan));
+        let nature = Nature { unbounded: false, cancellable };
+        self.admit(&mut entry, nature, SlotState::Orphaned(orphan));
     }
 
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
-    #[inline]
-    fn prepare(&mut self, request: &mut Request<'_>) -> io::Result<()> {
+    #[inline(always)]
+    fn prepare(&mut self, entry: &mut Entry, request: Request<'_>) -> io::Result<()> {
         if !self.open {
             return Err(shut_down());
         }
         if let Some(arena) = request.arena
             && !self.arenas.has(arena)
-            && let Err(error) = self.arenas.attach(arena, &mut *self.kernel)
         {
-            match &mut request.entry {
-                Entry::Sqe(sqe) if !request.fixed_only => sqe.make_plain(),
-                _ => return Err(error),
-            }
+            self.attach_arena(arena, entry, request.fixed_only)?;
         }
-        if let (Some(file), Entry::Sqe(sqe)) = (request.file, &mut request.entry) {
+        if let (Some(file), Entry::Sqe(sqe)) = (request.file, entry) {
             self.files.place(file, sqe, &mut *self.kernel);
         }
         Ok(())
     }
 
-    #[inline]
-    fn admit(
+    #[cold]
+    fn attach_arena(
         &mut self,
+        arena: ArenaId,
         entry: &mut Entry,
-        unbounded: bool,
-        cancellable: bool,
-        state: SlotState,
-    ) -> Key {
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let vacant = self.slots.vacant_entry();
-        let index =
-            u32::try_from(vacant.key()).expect("more than four billion operations in flight");
-        // The topmost indices are kept for user data of our own, such as CANCEL.
-        assert!(index < u32::MAX - 16, "too many operations in flight");
-        let key = Key { index, generation };
+        fixed_only: bool,
+    ) -> io::Result<()> {
+        match (self.arenas.attach(arena, &mut *self.kernel), entry) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Entry::Sqe(sqe)) if !fixed_only => {
+                sqe.make_plain();
+                Ok(())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, entry: &mut Entry, nature: Nature, state: SlotState) -> Key {
+        let vacant = self.slots.vacant();
+        let key = vacant.key();
         let pushed = self.backlog.is_empty()
             && self.in_kernel < self.limit
             && push(&mut *self.kernel, key, entry);
-        vacant.insert(Slot { generation, pushed, unbounded, cancellable, state });
-        self.unbounded += usize::from(unbounded);
+        vacant.fill(nature, pushed, state);
         if pushed {
-            self.queued = true;
-            self.in_kernel += 1;
-            self.counts.submitted += 1;
+            self.note_pushed();
         } else {
-            self.counts.delayed += 1;
-            self.backlog.push_back((key, *entry));
+            self.delay(key, entry);
         }
         key
     }
 
-    fn slot(&mut self, key: Key) -> &mut Slot {
-        match self.slots.get_mut(key.index as usize) {
-            Some(slot) if slot.generation == key.generation => slot,
-            _ => panic!("no operation {key:?} is in flight on this shard"),
-        }
+    #[inline]
+    fn note_pushed(&mut self) {
+        self.queued = true;
+        self.in_kernel += 1;
+        self.counts.submitted += 1;
+    }
+
+    /// There is no room: the operation waits in the backlog.
+    #[cold]
+    fn delay(&mut self, key: Key, entry: &Entry) {
+        self.counts.delayed += 1;
+        self.backlog.push_back((key, *entry));
     }
 
     /// Takes the completion, and frees the slot, if it is there.
     #[inline]
     pub(crate) fn take(&mut self, key: Key, waker: &Waker) -> Taken {
-        match &self.slot(key).state {
-            SlotState::Done(cqe) => {
-                let cqe = *cqe;
-                self.slots.remove(key.index as usize);
-                Taken::Done(cqe)
-            }
+        let occupied = self.slots.get(key);
+        if let SlotState::Done(cqe) = occupied.slot.state {
+            occupied.free();
+            return Taken::Done(cqe);
+        }
+        match &occupied.slot.state {
             SlotState::Waiting(known) if known.will_wake(waker) => Taken::Pending,
             SlotState::Waiting(_) => Taken::NewWaker,
-            SlotState::Orphaned(_) => panic!("operation {key:?} was polled after it was dropped"),
+            _ => polled_after_drop(key),
         }
     }
 
     /// As [`Driver::take`], for who may come after somebody else has taken it.
     pub(crate) fn try_take(&mut self, key: Key, waker: &Waker) -> Option<Taken> {
-        self.contains(key).then(|| self.take(key, waker))
+        self.slots.find(key).is_some().then(|| self.take(key, waker))
     }
 
     /// Changes who is woken, or, if the completion is there already, gives the new waker back as if
     /// it had been replaced.
     pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Waker {
-        match &mut self.slot(key).state {
+        match &mut self.slots.get(key).slot.state {
             SlotState::Waiting(known) => std::mem::replace(known, waker),
             SlotState::Done(_) => waker,
-            SlotState::Orphaned(_) => panic!("operation {key:?} was polled after it was dropped"),
+            SlotState::Orphaned(_) | SlotState::Vacant { .. } => polled_after_drop(key),
         }
     }
 
@@ -242,40 +244,44 @@ impl Driver {
         key: Key,
         orphan: Box<dyn Orphan>,
         cancellable: bool,
-    ) -> (Option<Due>, Option<Waker>) {
-        let slot = self.slot(key);
-        if let SlotState::Done(cqe) = &slot.state {
-            let cqe = *cqe;
-            self.slots.remove(key.index as usize);
+    ) -> (Option<Reclaimed>, Option<Waker>) {
+        let occupied = self.slots.get(key);
+        if let SlotState::Done(cqe) = occupied.slot.state {
+            occupied.free();
             return (Some((orphan, cqe)), None);
         }
-        if !slot.pushed && cancellable {
+        if !occupied.slot.pushed && cancellable {
             // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
-            let slot = self.slots.remove(key.index as usize);
-            self.unbounded -= usize::from(slot.unbounded);
+            let state = occupied.free();
             let cqe = Cqe { user_data: key.user_data(), result: -libc::ECANCELED, flags: 0 };
-            return (Some((orphan, cqe)), waker_of(slot.state));
+            return (Some((orphan, cqe)), state.into_waker());
         }
-        let state = std::mem::replace(&mut slot.state, SlotState::Orphaned(orphan));
+        let orphaned = SlotState::Orphaned(orphan);
+        let state = std::mem::replace(&mut occupied.slot.state, orphaned);
         if cancellable {
             self.cancels.push_back(key);
             self.flush_queues();
         }
-        (None, waker_of(state))
+        (None, state.into_waker())
     }
 
     /// Moves what waits for room into the kernel's queue, as far as there is room.
     #[inline]
     fn flush_queues(&mut self) {
-        if !self.cancels.is_empty() || !self.backlog.is_empty() {
+        if self.has_waiting() {
             self.flush_waiting();
         }
+    }
+
+    #[inline]
+    fn has_waiting(&self) -> bool {
+        !self.cancels.is_empty() || !self.backlog.is_empty()
     }
 
     #[cold]
     fn flush_waiting(&mut self) {
         while let Some(&target) = self.cancels.front() {
-            if !self.contains(target) {
+            if self.slots.find(target).is_none() {
                 self.cancels.pop_front();
                 continue;
             }
@@ -292,27 +298,21 @@ impl Driver {
             && let Some((key, entry)) = self.backlog.front()
         {
             let (key, mut entry) = (*key, *entry);
-            if self.contains(key) {
+            if let Some(occupied) = self.slots.find(key) {
                 if !push(&mut *self.kernel, key, &mut entry) {
                     return;
                 }
-                self.slot(key).pushed = true;
-                self.queued = true;
-                self.in_kernel += 1;
-                self.counts.submitted += 1;
+                occupied.slot.pushed = true;
+                self.note_pushed();
             }
             self.backlog.pop_front();
         }
     }
 
-    fn contains(&self, key: Key) -> bool {
-        self.slots.get(key.index as usize).is_some_and(|slot| slot.generation == key.generation)
-    }
-
     /// Whether something was queued since the last enter.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
-        self.queued || !self.cancels.is_empty() || !self.backlog.is_empty()
+        self.queued || self.has_waiting()
     }
 
     /// Whether an enter that doesn't wait would do anything.
@@ -323,109 +323,136 @@ impl Driver {
 
     /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
     ///
-    /// With completions already there, or operations that still wait for the queue, it doesn't
-    /// wait.
+    /// With operations that still wait for the queue, it doesn't wait.
+    #[inline]
     pub(crate) fn enter(&mut self, wait: Wait) {
+        if !self.has_waiting() || self.enter_for_room() {
+            self.enter_once(wait);
+        }
+    }
+
+    /// Hands over as long as what waits finds the queue full. `false` if the kernel didn't take it
+    /// all.
+    #[cold]
+    fn enter_for_room(&mut self) -> bool {
         loop {
-            self.flush_queues();
-            self.queued = false;
+            self.flush_waiting();
             let full = !self.cancels.is_empty()
                 || (!self.backlog.is_empty() && self.in_kernel < self.limit);
-            let wait = if full { Wait::No } else { wait };
-            self.counts.enters += 1;
-            match self.kernel.enter(wait) {
-                Ok(()) if full => continue,
-                Ok(()) => return,
-                // A signal: the turn goes round again and decides anew how long to wait.
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
-                    self.queued = true;
-                    return;
-                }
-                // The kernel is out of memory for requests, or wants its completions taken first.
-                // What it did not take stays queued, and is handed over again after the reap that
-                // follows.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
-                    self.queued = true;
-                    std::thread::yield_now();
-                    return;
-                }
-                Err(error) => panic!("io_uring_enter failed, and completions may be lost: {error}"),
-            }
-        }
-    }
-
-    /// Takes the completions that arrived. What is due goes into `harvest`.
-    pub(crate) fn reap(&mut self, harvest: &mut Harvest) {
-        loop {
-            self.kernel.reap(&mut self.batch);
-            let full = self.batch.len() == self.batch.capacity();
-            for index in 0..self.batch.len() {
-                self.complete(self.batch[index], harvest);
-            }
-            self.batch.clear();
             if !full {
-                break;
+                return true;
+            }
+            if !self.enter_once(Wait::No) {
+                return false;
             }
         }
-        self.flush_queues();
     }
 
+    /// Says whether the kernel took what is queued.
     #[inline]
-    fn complete(&mut self, cqe: Cqe, harvest: &mut Harvest) {
-        self.in_kernel -= 1;
-        if cqe.user_data == CANCEL {
-            return;
-        }
-        let key = Key::from_user_data(cqe.user_data);
-        let Some(slot) = self.slots.get_mut(key.index as usize) else {
-            self.counts.strays += 1;
-            return;
-        };
-        if slot.generation != key.generation {
-            self.counts.strays += 1;
-            return;
-        }
-        self.counts.completed += 1;
-        self.unbounded -= usize::from(slot.unbounded);
-        match std::mem::replace(&mut slot.state, SlotState::Done(cqe)) {
-            SlotState::Waiting(waker) => harvest.wakers.push(waker),
-            SlotState::Orphaned(orphan) => {
-                self.counts.reclaimed += 1;
-                self.slots.remove(key.index as usize);
-                harvest.orphans.push((orphan, cqe));
+    fn enter_once(&mut self, wait: Wait) -> bool {
+        self.queued = false;
+        self.counts.enters += 1;
+        match self.kernel.enter(wait) {
+            Ok(()) => true,
+            Err(error) => {
+                self.note_not_entered(&error);
+                false
             }
-            SlotState::Done(_) => panic!("operation {key:?} completed twice"),
         }
+    }
+
+    #[cold]
+    fn note_not_entered(&mut self, error: &io::Error) {
+        self.queued = true;
+        match error.raw_os_error() {
+            // A signal: the turn goes round again and decides anew how long to wait.
+            Some(libc::EINTR) => {}
+            // The kernel is out of memory for requests, or wants its completions taken first. What
+            // it did not take stays queued, and is handed over again after the reap that follows.
+            Some(libc::EAGAIN | libc::EBUSY) => std::thread::yield_now(),
+            _ => panic!("io_uring_enter failed, and completions may be lost: {error}"),
+        }
+    }
+
+    /// Takes the completions that arrived, and says whether there may be more than there was room
+    /// for.
+    #[inline]
+    pub(crate) fn fetch(&mut self) -> bool {
+        if self.batch.len() < self.batch.capacity() {
+            self.kernel.reap(&mut self.batch);
+        }
+        self.batch.len() >= self.batch.capacity()
+    }
+
+    /// Looks at the next of the completions that were fetched; `None` when all were looked at.
+    #[inline(always)]
+    pub(crate) fn next_due(&mut self) -> Option<Due> {
+        if let Some(&cqe) = self.batch.get(self.seen) {
+            self.seen += 1;
+            return Some(self.complete(cqe));
+        }
+        self.batch.clear();
+        self.seen = 0;
+        // What completed has made room.
+        self.flush_queues();
+        None
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, cqe: Cqe) -> Due {
+        self.in_kernel -= 1;
+        let key = Key::from_user_data(cqe.user_data);
+        let Some(occupied) = self.slots.find(key) else {
+            self.counts.strays += u64::from(cqe.user_data != CANCEL);
+            return Due::Nothing;
+        };
+        self.counts.completed += 1;
+        match std::mem::replace(&mut occupied.slot.state, SlotState::Done(cqe)) {
+            SlotState::Waiting(waker) => Due::Wake(waker),
+            before => self.reclaim(key, before, cqe),
+        }
+    }
+
+    /// Nobody waited: the slot was all that kept the operation.
+    #[cold]
+    fn reclaim(&mut self, key: Key, before: SlotState, cqe: Cqe) -> Due {
+        let SlotState::Orphaned(orphan) = before else {
+            panic!("operation {key:?} completed twice");
+        };
+        self.slots.get(key).free();
+        self.counts.reclaimed += 1;
+        Due::Release((orphan, cqe))
     }
 
     /// Asks the kernel to cancel everything that can be. Operations that wait for room end without
     /// having been started, but for those that must run to their end: a close that never ran would
-    /// leave its descriptor open.
-    pub(crate) fn cancel_all(&mut self, harvest: &mut Harvest) {
+    /// leave its descriptor open. What that leaves to be done comes out of [`Driver::next_due`].
+    pub(crate) fn cancel_all(&mut self) {
         for (key, entry) in std::mem::take(&mut self.backlog) {
-            if self.contains(key) && !self.slot(key).cancellable {
-                self.backlog.push_back((key, entry));
-            } else if self.contains(key) {
-                self.in_kernel += 1;
-                let result = -libc::ECANCELED;
-                self.complete(Cqe { user_data: key.user_data(), result, flags: 0 }, harvest);
+            match self.slots.find(key) {
+                Some(occupied) if !occupied.slot.nature.cancellable => {
+                    self.backlog.push_back((key, entry));
+                }
+                Some(_) => {
+                    // As if the kernel had had it, and had answered.
+                    self.in_kernel += 1;
+                    let result = -libc::ECANCELED;
+                    self.batch.push(Cqe { user_data: key.user_data(), result, flags: 0 });
+                }
+                None => {}
             }
         }
-        let pushed: Vec<Key> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.cancellable && !matches!(slot.state, SlotState::Done(_)))
-            .map(|(index, slot)| Key { index: index as u32, generation: slot.generation })
-            .collect();
-        self.cancels.extend(pushed);
+        let pushed = self.slots.iter().filter(|(_, slot)| {
+            slot.nature.cancellable && !matches!(slot.state, SlotState::Done(_))
+        });
+        self.cancels.extend(pushed.map(|(key, _)| key));
     }
 
     /// What has completed and was not taken, for futures that outlive the shard.
     pub(crate) fn leftovers(&mut self) -> Vec<(Key, Cqe)> {
-        let done = self.slots.iter().filter_map(|(index, slot)| match slot.state {
-            SlotState::Done(cqe) => {
-                Some((Key { index: index as u32, generation: slot.generation }, cqe))
-            }
+        let done = self.slots.iter().filter_map(|(key, slot)| match slot.state {
+            SlotState::Done(cqe) => Some((key, cqe)),
             _ => None,
         });
         done.collect()
@@ -455,6 +482,11 @@ impl Drop for Driver {
             std::process::abort();
         }
     }
+}
+
+#[cold]
+fn polled_after_drop(key: Key) -> ! {
+    panic!("operation {key:?} was polled after it was dropped")
 }
 
 pub(crate) fn shut_down() -> io::Error {

@@ -23,14 +23,16 @@ impl FileTable {
     }
 
     /// Names the registered slot in `sqe` where the table has the file, or is worth having it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(&mut self, file: &Fd, sqe: &mut Sqe, kernel: &mut dyn Kernel) {
         let slot = file.descriptor() as usize;
-        if self.serials.get(slot) == Some(&file.serial())
-            || (file.is_worth_attaching() && self.attach(file, kernel))
-        {
+        if self.serials.get(slot) == Some(&file.serial()) || self.attach_if_worth(file, kernel) {
             sqe.flags |= FIXED_FILE;
         }
+    }
+
+    fn attach_if_worth(&mut self, file: &Fd, kernel: &mut dyn Kernel) -> bool {
+        file.is_worth_attaching() && self.attach(file, kernel)
     }
 
     /// A file that can't be registered is used by its number: that costs time and changes nothing.

@@ -1,7 +1,7 @@
 //! The kernel seam, the driver, the executor and the clock of the Ringhold runtime.
 //!
-//! Applications use the face, package `ringhold`; what this crate opens to the layers above it is not an interface of
-//! its own.
+//! Applications use the face, package `ringhold`; what this crate opens to the layers above it is
+//! not an interface of its own.
 
 mod arenas;
 mod away;

@@ -113,11 +113,11 @@ impl<T: Operation> Orphan for T {
     }
 }
 
+/// Where an operation stands that is not finished.
 enum State {
     Idle,
     Started { shard: ShardId, key: Key },
     Away(Arc<Away>),
-    Finished,
 }
 
 /// An operation as a future.
@@ -137,16 +137,17 @@ enum State {
 #[must_use = "an operation does nothing unless it is polled"]
 pub struct Op<T: Operation> {
     state: State,
+    /// The resources; `None` says that the operation is finished, whatever its state was.
     operation: Option<T>,
 }
 
 impl<T: Operation> fmt::Debug for Op<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
+            _ if self.operation.is_none() => "finished",
             State::Idle => "idle",
             State::Started { .. } => "started",
             State::Away(_) => "away",
-            State::Finished => "finished",
         };
         f.debug_struct("Op").field("state", &state).finish_non_exhaustive()
     }
@@ -168,7 +169,6 @@ impl<T: Operation> Op<T> {
     /// Gives the operation back where no shard is running, or one that is past starting anything.
     pub(crate) fn detach(mut self) -> Result<(), T> {
         let mut operation = self.operation.take().expect("a fresh operation has its resources");
-        self.state = State::Finished;
         context::with_shard(|shard| match shard {
             Some(shard) if shard.driver().borrow().is_open() => {
                 let entry = operation.entry();
@@ -182,32 +182,33 @@ impl<T: Operation> Op<T> {
 
     #[inline(always)]
     fn finish(&mut self, outcome: io::Result<u32>) -> Poll<T::Output> {
-        self.state = State::Finished;
         let operation = self.operation.take().expect("an operation finishes once");
         Poll::Ready(operation.finish(outcome))
     }
 
     #[inline]
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<T::Output> {
-        let operation = self.operation.as_mut().expect("an idle operation has its resources");
+        let Op { state, operation } = self;
+        let Some(operation) = operation.as_mut() else { polled_after_ready() };
         if let Err(error) = operation.check() {
             return self.finish(Err(error));
         }
+        let mut entry = operation.entry();
+        let request = Request::of(operation);
         // The waker is cloned before the driver is borrowed: cloning runs foreign code.
         let waker = cx.waker().clone();
-        let started = context::with_shard(|shard| match shard {
-            Some(shard) => {
-                let mut request = Request::of(operation);
-                let started = shard.driver().borrow_mut().start(&mut request, waker);
-                started.map(|key| State::Started { shard: shard.id(), key })
-            }
-            None => Ok(State::Away(away::start(Request::of(operation), waker))),
+        let started = context::with_shard(|shard| {
+            *state = match shard {
+                Some(shard) => State::Started {
+                    key: shard.driver().borrow_mut().start(&mut entry, request, waker)?,
+                    shard: shard.id(),
+                },
+                None => State::Away(away::start(entry, request, waker)),
+            };
+            Ok(())
         });
         match started {
-            Ok(state) => {
-                self.state = state;
-                Poll::Pending
-            }
+            Ok(()) => Poll::Pending,
             Err(error) => self.finish(Err(error)),
         }
     }
@@ -252,6 +253,7 @@ impl<T: Operation> Future for Op<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
         let this = self.get_mut();
         match &this.state {
+            _ if this.operation.is_none() => polled_after_ready(),
             State::Started { shard, key } => {
                 let (shard, key) = (*shard, *key);
                 this.poll_started(shard, key, cx)
@@ -261,7 +263,6 @@ impl<T: Operation> Future for Op<T> {
                 Poll::Ready(outcome) => this.finish(outcome),
                 Poll::Pending => Poll::Pending,
             },
-            State::Finished => panic!("an operation was polled after it was ready"),
         }
     }
 }
@@ -269,7 +270,7 @@ impl<T: Operation> Future for Op<T> {
 impl<T: Operation> Drop for Op<T> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Started { .. } | State::Away(_) = &self.state {
+        if self.operation.is_some() && !matches!(self.state, State::Idle) {
             self.abandon();
         }
     }
@@ -282,10 +283,15 @@ impl<T: Operation> Op<T> {
     fn abandon(&mut self) {
         let orphan =
             Box::new(self.operation.take().expect("an operation in flight has its resources"));
-        match std::mem::replace(&mut self.state, State::Finished) {
+        match std::mem::replace(&mut self.state, State::Idle) {
             State::Started { shard, key } => away::abandon(shard, key, orphan, T::CANCELLABLE),
             State::Away(away) => away.abandon(orphan, T::CANCELLABLE),
-            State::Idle | State::Finished => {}
+            State::Idle => panic!("an operation that was never started was abandoned"),
         }
     }
+}
+
+#[cold]
+fn polled_after_ready() -> ! {
+    panic!("an operation was polled after it was ready")
 }

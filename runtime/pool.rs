@@ -13,18 +13,20 @@ use crate::handle::Handle;
 use crate::kernel::System;
 use crate::task::budget;
 
-/// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next is given back.
+/// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next
+/// is given back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Waits its turn for `length` bytes of the current runtime's pool.
 ///
-/// The lease is empty, its capacity is `length`, and its memory is 4096-aligned and registered with the kernel. It goes
-/// back when it is dropped, on any thread. Waiting is first come, first served, across sizes.
+/// The lease is empty, its capacity is `length`, and its memory is 4096-aligned and registered with
+/// the kernel. It goes back when it is dropped, on any thread. Waiting is first come, first served,
+/// across sizes.
 ///
 /// # Errors
 ///
-/// [`LeaseError`] says by its kind whether the request could never be met, or locked memory ran short, and then names the
-/// limit, what is in use, and the cures.
+/// [`LeaseError`] says by its kind whether the request could never be met, or locked memory ran
+/// short, and then names the limit, what is in use, and the cures.
 ///
 /// # Cancel safety
 ///
@@ -36,8 +38,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 ///
 /// # Deadlock
 ///
-/// A task that holds leases while it waits for another one may wait for itself. Lease what a step needs at once, put a
-/// [`timeout`](crate::time::timeout) around it, or use [`try_lease`].
+/// A task that holds leases while it waits for another one may wait for itself. Lease what a step
+/// needs at once, put a [`timeout`](crate::time::timeout) around it, or use [`try_lease`].
 #[track_caller]
 pub fn lease(length: usize) -> Leasing {
     let handle = current();
@@ -56,7 +58,8 @@ impl Future for Leasing {
     type Output = Result<Lease, LeaseError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // A pool with free pages answers at once, so a loop that leases must not keep its shard for itself.
+        // A pool with free pages answers at once, so a loop that leases must not keep its shard for
+        // itself.
         match budget::poll_step(cx) {
             Poll::Ready(()) => Pin::new(&mut self.waiting).poll(cx),
             Poll::Pending => Poll::Pending,
@@ -105,7 +108,8 @@ fn current() -> Handle {
     context::handle_or_panic()
 }
 
-/// Looks for idle arenas for as long as there are any to look at; an idle runtime isn't woken for it.
+/// Looks for idle arenas for as long as there are any to look at; an idle runtime isn't woken for
+/// it.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     sweeping: AtomicBool,
@@ -138,7 +142,8 @@ impl Sweeper {
                 let Some(shared) = shared.upgrade() else { return };
                 let sweeping = shared.pool.sweep();
                 let Occupancy { mapped, waiters, .. } = shared.pool.occupancy();
-                // What is leased now goes idle later, and who waits may be met by memory that others gave back.
+                // What is leased now goes idle later, and who waits may be met by memory that
+                // others gave back.
                 if !sweeping && mapped <= shared.sweeper.keep && waiters == 0 {
                     shared.sweeper.sweeping.store(false, Ordering::SeqCst);
                     return;
@@ -148,8 +153,8 @@ impl Sweeper {
     }
 }
 
-/// The pool that a runtime has if its builder says nothing: half of what the user may lock, so that a second process of
-/// the same user can start as well, and 64 MiB a shard where nothing limits it.
+/// The pool that a runtime has if its builder says nothing: half of what the user may lock, so that
+/// a second process of the same user can start as well, and 64 MiB a shard where nothing limits it.
 pub(crate) fn default_config(system: &dyn System, shards: usize) -> PoolConfig {
     const MIB: usize = 1 << 20;
     match system.locked_memory_limit() {

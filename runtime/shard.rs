@@ -1,7 +1,6 @@
 //! A shard: an executor and a driver, as a value that somebody turns.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,27 +13,28 @@ use slab::Slab;
 
 use crate::arenas::{ArenaTable, Arenas};
 use crate::context::ShardScope;
-use crate::driver::{Driver, DriverCounts, Due, Harvest};
+use crate::driver::{Driver, DriverCounts, Due, Reclaimed};
 use crate::inbox::Message;
 use crate::kernel::{Kernel, Wait};
 use crate::registry::{Remote, ShardId, Standing};
-use crate::task::{Id, JoinHandle, Ran, TaskRef, budget, new_task, spawn};
+use crate::task::{Id, JoinHandle, Ran, ReadyQueue, TaskRef, budget, new_task, spawn};
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
 
 /// How many tasks are polled before the kernel is entered again: enough to make one enter serve
 /// many operations, and few enough that tasks that are always ready can't keep completions waiting.
-const POLLS_A_TURN: usize = 256;
+const POLLS_A_TURN: u32 = 256;
 
 /// Operations on cached data complete while they are submitted. As long as they do, a turn hands
 /// over what is queued without getting ready to sleep, which saves two clock readings and two
-/// fences; where nothing came at once, turns submit and wait in one system call, and look again
-/// every so many turns whether that still holds.
-const TURNS_BETWEEN_EAGER: u64 = 64;
+/// fences; where nothing came at once twice in a row, turns submit and wait in one system call, and
+/// look again every so many turns whether that still holds.
+const TURNS_BETWEEN_EAGER: u32 = 64;
+const EAGER_TURNS_IN_VAIN: u32 = 2;
 
 /// While tasks are ready, timers are looked at after this many polls, since reading the clock costs
 /// as much as a poll. Before a shard waits they always are.
-const POLLS_BETWEEN_TIMERS: u32 = 8;
+const POLLS_BETWEEN_TIMERS: u32 = 32;
 
 /// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer
 /// is never early.
@@ -42,18 +42,19 @@ const TIMER_SLACK_NANOS: u64 = 1 << 16;
 
 /// One core's part of a runtime.
 pub struct Shard {
+    id: ShardId,
     remote: Arc<Remote>,
     driver: RefCell<Driver>,
-    ready: RefCell<VecDeque<TaskRef>>,
+    ready: ReadyQueue,
     /// One reference to every task that is not complete.
     tasks: RefCell<Slab<TaskRef>>,
     timers: RefCell<Wheel>,
     clock: Arc<Clock>,
-    harvest: RefCell<Harvest>,
     due: RefCell<Vec<Waker>>,
     stopping: Cell<bool>,
-    turns: Cell<u64>,
-    eager: Cell<bool>,
+    turns: Cell<u32>,
+    /// How many more eager turns may be in vain.
+    eager: Cell<u32>,
     polls_since_timers: Cell<u32>,
 }
 
@@ -69,17 +70,17 @@ impl Shard {
         clock.set_shard(&remote);
         let driver = Driver::new(kernel, ArenaTable::new(arenas), remote.clone());
         Shard {
+            id: remote.id(),
             remote,
             driver: RefCell::new(driver),
-            ready: RefCell::new(VecDeque::with_capacity(256)),
+            ready: ReadyQueue::default(),
             tasks: RefCell::new(Slab::with_capacity(64)),
             timers: RefCell::new(Wheel::new()),
             clock,
-            harvest: RefCell::new(Harvest::default()),
             due: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
             turns: Cell::new(0),
-            eager: Cell::new(true),
+            eager: Cell::new(EAGER_TURNS_IN_VAIN),
             polls_since_timers: Cell::new(0),
         }
     }
@@ -87,7 +88,7 @@ impl Shard {
     /// The shard's name.
     #[inline]
     pub fn id(&self) -> ShardId {
-        self.remote.id()
+        self.id
     }
 
     pub(crate) fn remote(&self) -> &Arc<Remote> {
@@ -106,7 +107,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn push_ready(&self, task: TaskRef) {
-        self.ready.borrow_mut().push_back(task);
+        self.ready.push(task);
     }
 
     /// Ends the loop that turns this shard.
@@ -150,19 +151,27 @@ impl Shard {
         let _scope = ShardScope::enter(self);
         self.turns.set(self.turns.get().wrapping_add(1));
         if self.turns.get().is_multiple_of(TURNS_BETWEEN_EAGER) {
-            self.eager.set(true);
+            self.eager.set(self.eager.get().max(1));
         }
         self.receive();
         self.run_ready();
         self.fire_timers();
-        let idle = self.ready.borrow().is_empty() && !self.stopping.get();
-        if idle && !(self.eager.get() && self.driver.borrow().has_queued()) {
+        let idle = self.ready.is_empty() && !self.stopping.get();
+        let mut driver = self.driver.borrow_mut();
+        let waits = idle && !(self.eager.get() > 0 && driver.has_queued());
+        if waits {
+            drop(driver);
             self.wait(is_awake);
-            self.reap();
-        } else if self.driver.borrow().needs_enter() {
-            self.driver.borrow_mut().enter(Wait::No);
-            let came = self.reap();
-            self.eager.set(came);
+        } else if driver.needs_enter() {
+            driver.enter(Wait::No);
+            drop(driver);
+        } else {
+            return;
+        }
+        if self.reap() {
+            self.eager.set(if waits { self.eager.get() } else { EAGER_TURNS_IN_VAIN });
+        } else if !waits {
+            self.eager.set(self.eager.get().saturating_sub(1));
         }
     }
 
@@ -193,27 +202,22 @@ impl Shard {
     }
 
     fn run_ready(&self) {
-        for polls in 0..POLLS_A_TURN {
-            let Some(task) = self.ready.borrow_mut().pop_front() else {
-                self.count_polls(polls);
-                return;
-            };
+        let before = spawn::set_running(None);
+        let mut polls = 0;
+        while polls < POLLS_A_TURN
+            && let Some(task) = self.ready.pop()
+        {
+            polls += 1;
             budget::refill();
-            let before = spawn::set_running(Some(task.id()));
-            let ran = task.run();
-            spawn::set_running(before);
-            if let Ran::Complete { place } = ran {
+            spawn::set_running(Some(task.id()));
+            if let Ran::Complete { place } = task.run() {
                 self.forget(place);
             }
         }
-        self.count_polls(POLLS_A_TURN);
-    }
-
-    fn count_polls(&self, polls: usize) {
+        spawn::set_running(before);
         // A turn without a poll counts as one: the caller's own future was polled, or completions
         // came.
-        let polls = polls.max(1) as u32;
-        self.polls_since_timers.set(self.polls_since_timers.get() + polls);
+        self.polls_since_timers.set(self.polls_since_timers.get() + polls.max(1));
     }
 
     fn forget(&self, place: usize) {
@@ -237,11 +241,14 @@ impl Shard {
         }
     }
 
+    #[inline(never)]
     fn fire_due_timers(&self) {
         self.polls_since_timers.set(0);
         let mut due = self.due.take();
         self.timers.borrow_mut().expire(self.clock.nanos_now(), &mut due);
-        wake_all(&mut due);
+        if !due.is_empty() {
+            wake_all(&mut due);
+        }
         self.due.replace(due);
     }
 
@@ -259,6 +266,7 @@ impl Shard {
     }
 
     /// Nothing is ready: enters the kernel and waits for a completion, a message or the next timer.
+    #[inline(never)]
     fn wait(&self, is_awake: &dyn Fn() -> bool) {
         // After a wait timers are always looked at.
         self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
@@ -301,31 +309,39 @@ impl Shard {
         Wait::No
     }
 
-    /// Takes the completions that arrived, and says whether there were any.
-    #[inline]
+    /// Takes the completions that arrived, and says whether there were any that somebody waited
+    /// for.
+    #[inline(always)]
     fn reap(&self) -> bool {
-        // Only a turn borrows the harvest, and a turn can't run within one of this shard's.
-        let mut harvest = self.harvest.borrow_mut();
-        self.driver.borrow_mut().reap(&mut harvest);
-        let came = !harvest.wakers.is_empty() || !harvest.orphans.is_empty();
-        if came {
-            self.settle(&mut harvest);
+        let mut came = false;
+        loop {
+            let more = self.driver.borrow_mut().fetch();
+            while let Some(due) = self.next_due() {
+                // The driver is free again: now foreign code may run, whose panic must not cost
+                // another its wake-up.
+                match due {
+                    Due::Wake(waker) => {
+                        came = true;
+                        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                    }
+                    Due::Release(reclaimed) => self.release(reclaimed),
+                    Due::Nothing => {}
+                }
+            }
+            if !more {
+                return came;
+            }
         }
-        came
     }
 
-    /// The driver is free again: now foreign code may run.
-    #[inline]
-    fn settle(&self, harvest: &mut Harvest) {
-        wake_all(&mut harvest.wakers);
-        if !harvest.orphans.is_empty() {
-            release_all(&mut harvest.orphans);
-        }
+    #[inline(always)]
+    fn next_due(&self) -> Option<Due> {
+        self.driver.borrow_mut().next_due()
     }
 
     /// Finishes an operation whose future is gone, whatever a destructor of what it brought does.
-    pub(crate) fn release(&self, due: Due) {
-        release_all(&mut vec![due]);
+    pub(crate) fn release(&self, (orphan, cqe): Reclaimed) {
+        let _ = catch_unwind(AssertUnwindSafe(|| orphan.release(cqe.outcome())));
     }
 
     /// Law 9, this shard's part: no more tasks, drop those there are, cancel everything, drain.
@@ -345,8 +361,7 @@ impl Shard {
     }
 
     fn drop_tasks(&self) {
-        let queued = self.ready.take();
-        drop(queued);
+        self.ready.clear();
         loop {
             let task = {
                 let mut tasks = self.tasks.borrow_mut();
@@ -357,19 +372,16 @@ impl Shard {
             self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
             task.shut_down();
             // A destructor may have woken other tasks; they are all going.
-            let queued = self.ready.take();
-            drop(queued);
+            self.ready.clear();
         }
     }
 
     fn drain(&self, deadline: Instant) -> bool {
-        let mut harvest = Harvest::default();
-        self.driver.borrow_mut().cancel_all(&mut harvest);
-        self.settle(&mut harvest);
+        self.driver.borrow_mut().cancel_all();
+        self.reap();
         loop {
             self.receive();
-            let queued = self.ready.take();
-            drop(queued);
+            self.ready.clear();
             if self.driver.borrow().in_flight() == 0 {
                 // From here on nothing can be started; what was sent meanwhile is received once
                 // more.
@@ -432,15 +444,4 @@ fn wake_all(wakers: &mut Vec<Waker>) {
         }
     };
     while catch_unwind(AssertUnwindSafe(&mut wake)).is_err() {}
-}
-
-/// Finishes operations whose futures are gone, whatever a destructor of what they brought does.
-#[cold]
-fn release_all(orphans: &mut Vec<Due>) {
-    let mut release = || {
-        while let Some((orphan, cqe)) = orphans.pop() {
-            orphan.release(cqe.outcome());
-        }
-    };
-    while catch_unwind(AssertUnwindSafe(&mut release)).is_err() {}
 }

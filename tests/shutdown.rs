@@ -374,8 +374,9 @@ fn starting_and_stopping_leaves_nothing_behind() {
         let [address_space, now] = memory();
         let grown = now.saturating_sub(resident);
         println!("{cycles} cycles: {grown} bytes of resident memory more");
-        // The allocator's own noise is bounded; a leak of 200 bytes a cycle is 2 MB in the long run.
-        // AddressSanitizer, known by its terabytes of shadow, keeps what is freed and finds leaks itself.
+        // The allocator's own noise is bounded; a leak of 200 bytes a cycle is 2 MB in the long
+        // run. AddressSanitizer, known by its terabytes of shadow, keeps what is freed, and finds
+        // leaks itself.
         let sanitized = address_space > 1 << 40;
         assert!(sanitized || grown < 2 << 20, "{grown} bytes in {cycles} cycles");
     });

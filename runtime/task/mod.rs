@@ -10,6 +10,7 @@ mod join_handle;
 mod join_set;
 
 mod raw;
+mod ready;
 pub(crate) mod spawn;
 mod yield_now;
 
@@ -22,6 +23,7 @@ pub use spawn::{block_in_place, id, spawn, spawn_blocking, spawn_local, spawn_on
 pub use yield_now::yield_now;
 
 pub(crate) use raw::{Ran, TaskRef, new_task};
+pub(crate) use ready::ReadyQueue;
 
 /// Names a task among all of the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,17 +2,23 @@
 //!
 //! ```text
 //!            spawn                 run                      Ready, panic, abort
-//!   (new) ────────► SCHEDULED ────────────► RUNNING ───────────────────────────► COMPLETE
-//!                       ▲                      │
-//!                       └───── woken ──────────┘ Pending
+//!   (new) ────────► SCHEDULED ────────────► (running) ─────────────────────────► COMPLETE
+//!                       ▲                       │
+//!                       └──── woken ────────────┘ Pending
 //! ```
 //!
-//! The future is polled and dropped by the home shard only, while it holds `RUNNING`. The result
-//! belongs to the shard until it sets `COMPLETE`, and from then on to the join handle while there
-//! is one (`JOIN`). The join waker's cell belongs to the handle while `JOIN_WAKER` is clear, and to
-//! the shard while it is set (S6).
+//! `SCHEDULED` means that the task is in a ready queue, or on its way into one. It is cleared
+//! before the poll, so a wake-up during the poll queues the task anew, and nothing is left to do
+//! when the poll returns.
+//!
+//! The future is polled and dropped by the home shard only, which marks it as running meanwhile.
+//! The result belongs to the shard until it sets `COMPLETE`, and from then on to the join handle
+//! while there is one (`JOIN`). The join waker's cell belongs to the handle while `JOIN_WAKER` is
+//! clear, and to the shard while it is set (S6).
 
 #![allow(unsafe_code)] // The cells of a task are guarded by its state bits.
+
+mod waker;
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -23,27 +29,25 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{Context, Poll, RawWaker, Waker};
 
-use crate::context;
-use crate::inbox::Message;
 use crate::registry::Remote;
+use crate::task::ready::fill;
 use crate::task::{Id, JoinError};
+use waker::{WAKER, schedule};
 
-/// It is in a ready queue, or will be put there by who holds `RUNNING`.
+/// It is in a ready queue, or is being put there.
 const SCHEDULED: usize = 1;
-/// The home shard polls or drops the future.
-const RUNNING: usize = 1 << 1;
 /// The future is gone, and the result is there or was taken.
-const COMPLETE: usize = 1 << 2;
+const COMPLETE: usize = 1 << 1;
 /// Somebody asked for the future to be dropped.
-const ABORTED: usize = 1 << 3;
+const ABORTED: usize = 1 << 2;
 /// There is a join handle.
-const JOIN: usize = 1 << 4;
+const JOIN: usize = 1 << 3;
 /// The join waker's cell is filled, and is the shard's.
-const JOIN_WAKER: usize = 1 << 5;
+const JOIN_WAKER: usize = 1 << 4;
 /// One count of ownership; the counts fill the bits above.
-const REFERENCE: usize = 1 << 6;
+const REFERENCE: usize = 1 << 5;
 
 /// Everything about a task that doesn't depend on its future's type.
 pub(crate) struct Header {
@@ -53,6 +57,11 @@ pub(crate) struct Header {
     remote: Arc<Remote>,
     /// Where the home shard keeps its own count. Touched by that shard only.
     place: Cell<usize>,
+    /// The future is being polled or dropped. Touched by who does that only.
+    running: Cell<bool>,
+    /// What stands behind the task in the list that is the shard's ready queue. Touched by the home
+    /// shard only.
+    next: Cell<Option<TaskRef>>,
     join_waker: UnsafeCell<Option<Waker>>,
 }
 
@@ -111,6 +120,8 @@ pub(crate) fn new_task<F: Future + 'static>(
             id,
             remote,
             place: Cell::new(usize::MAX),
+            running: Cell::new(false),
+            next: Cell::new(None),
             join_waker: UnsafeCell::new(None),
         },
         stage: UnsafeCell::new(Stage::Future(future)),
@@ -121,26 +132,26 @@ pub(crate) fn new_task<F: Future + 'static>(
 
 unsafe fn poll<F: Future + 'static>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
     let task = header.cast::<Task<F>>();
-    // SAFETY: the caller is the home shard and holds RUNNING, so the stage is its own (S6); the
+    // SAFETY: the caller is the home shard and runs the task, so the stage is its own (S6); the
     // header is reached through its own field only, so no reference overlaps.
     let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
     let Stage::Future(future) = stage else { panic!("a complete task was polled") };
-    // SAFETY: the future lives in the task's allocation and is dropped in place, by who holds
-    // RUNNING (S6), so it never moves.
+    // SAFETY: the future lives in the task's allocation and is dropped in place, by who runs
+    // the task (S6), so it never moves.
     let future = unsafe { Pin::new_unchecked(future) };
     let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
         Ok(Poll::Pending) => return false,
         Ok(Poll::Ready(output)) => Ok(output),
         Err(payload) => Err(payload),
     };
-    // SAFETY: as above: the caller is the home shard and holds RUNNING (S6).
+    // SAFETY: as above: the caller is the home shard and runs the task (S6).
     unsafe { finish::<F>(header, output) };
     true
 }
 
 unsafe fn cancel<F: Future + 'static>(header: NonNull<Header>) {
     let task = header.cast::<Task<F>>();
-    // SAFETY: the caller is the home shard and holds RUNNING (S6).
+    // SAFETY: the caller is the home shard and runs the task (S6).
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     // The future is dropped before anybody can see that the task was cancelled.
     // SAFETY: as above (S6); dropping in place by assignment.
@@ -161,7 +172,7 @@ unsafe fn finish<F: Future + 'static>(
     output: Result<F::Output, Box<dyn Any + Send>>,
 ) {
     let task = header.cast::<Task<F>>();
-    // SAFETY: the caller is the home shard and holds RUNNING (S6).
+    // SAFETY: the caller is the home shard and runs the task (S6).
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     let output = output.map_err(|payload| JoinError::panicked(id, payload));
     // SAFETY: as above (S6); dropping in place by assignment.
@@ -234,85 +245,66 @@ impl TaskRef {
         self.header().place.set(place);
     }
 
+    /// Puts `next` behind this task in a list. Called on the home shard.
+    #[inline]
+    pub(crate) fn link(&self, next: Option<TaskRef>) {
+        fill(&self.header().next, next);
+    }
+
+    /// Takes what stands behind this task off it. Called on the home shard.
+    #[inline]
+    pub(crate) fn unlink(&self) -> Option<TaskRef> {
+        self.header().next.take()
+    }
+
     /// Polls the future once, on the home shard, with the reference that the ready queue held.
+    #[inline]
     pub(crate) fn run(self) -> Ran {
         let header = self.header;
-        let state = &self.header().state;
-        let before = state.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
-        debug_assert!(before & (SCHEDULED | RUNNING) == SCHEDULED);
-        if before & COMPLETE != 0 {
-            state.fetch_and(!RUNNING, Ordering::AcqRel);
+        if self.is_complete() {
             return Ran::Pending;
         }
-        let complete = if before & ABORTED != 0 {
-            // SAFETY: this is the home shard, which has just set RUNNING (S6).
-            unsafe { (self.header().table.cancel)(header) };
-            true
-        } else {
-            let waker = ManuallyDrop::new(self.borrowed_waker());
-            // SAFETY: as above (S6); the table is the one of this task's type.
-            unsafe { (self.header().table.poll)(header, &mut Context::from_waker(&waker)) }
-        };
-        if complete {
-            return self.complete();
-        }
-        // Giving up RUNNING and this reference is one step; the shard's list holds another one.
-        let before = state.fetch_sub(RUNNING | REFERENCE, Ordering::AcqRel);
+        // One step takes the task out of the queue and gives up the queue's reference. The shard's
+        // list holds another one until the task is complete.
+        let state = &self.header().state;
+        let before = state.fetch_sub(SCHEDULED + REFERENCE, Ordering::AcqRel);
+        debug_assert!(before & SCHEDULED != 0 && before >= 2 * REFERENCE);
         forget(self);
-        if before & SCHEDULED != 0 {
-            // It was woken or aborted while it ran: who did that left the queueing to us.
-            let before = header_of(&header).state.fetch_add(REFERENCE, Ordering::Relaxed);
-            debug_assert!(before >= REFERENCE);
-            schedule(TaskRef { header });
+        Listed(header).run(before)
+    }
+
+    /// Runs a task that is ready at its first poll, on the thread that stands in for its shard. It
+    /// stays SCHEDULED meanwhile, so that an abort doesn't queue it at home.
+    pub(crate) fn run_away(self) {
+        let before = self.header().state.load(Ordering::Acquire);
+        if before & COMPLETE == 0 {
+            Listed(self.header).run(before);
         }
-        Ran::Pending
     }
 
     /// Drops the future of a task of a shard that ends. Called on the home shard, outside of any
     /// poll.
     pub(crate) fn shut_down(self) -> Option<usize> {
-        let state = &self.header().state;
-        let before = state.fetch_or(RUNNING | ABORTED, Ordering::AcqRel);
-        if before & (COMPLETE | RUNNING) != 0 {
-            if before & RUNNING == 0 {
-                state.fetch_and(!RUNNING, Ordering::AcqRel);
-            }
+        // As if it were queued: what its destructor wakes must not queue it.
+        let before = self.header().state.fetch_or(SCHEDULED | ABORTED, Ordering::AcqRel);
+        if before & COMPLETE != 0 {
             return None;
         }
-        // SAFETY: this is the home shard, which has just set RUNNING (S6).
+        let task = Listed(self.header);
+        task.begin();
+        // SAFETY: this is the home shard, which has just begun to run the task (S6).
         unsafe { (self.header().table.cancel)(self.header) };
-        match self.complete() {
+        match task.complete() {
             Ran::Complete { place } => Some(place),
             Ran::Pending => None,
         }
-    }
-
-    /// RUNNING becomes COMPLETE: the output is the join handle's, or nobody's.
-    fn complete(self) -> Ran {
-        let header = self.header();
-        let place = header.place.get();
-        let before = header.state.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel);
-        if before & JOIN == 0 {
-            // SAFETY: there is no join handle and never will be again, so the output is ours (S6).
-            unsafe { (header.table.drop_output)(self.header) };
-        } else if before & JOIN_WAKER != 0 {
-            // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the
-            // bit (S6).
-            let waker = unsafe { (*header.join_waker.get()).take() };
-            let after = header.state.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
-            debug_assert!(after & COMPLETE != 0);
-            if let Some(waker) = waker {
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            }
-        }
-        Ran::Complete { place }
     }
 
     /// Asks for the future to be dropped, from any thread.
     pub(crate) fn abort(&self) {
         let state = &self.header().state;
         let before = state.fetch_or(ABORTED | SCHEDULED, Ordering::AcqRel);
-        if before & (SCHEDULED | COMPLETE | RUNNING) == 0 {
+        if before & (SCHEDULED | COMPLETE) == 0 {
             schedule(self.clone());
         }
     }
@@ -380,13 +372,83 @@ impl TaskRef {
         }
         // The join waker, if there is one, is dropped with the task or at its completion.
     }
+}
 
+/// A task as the home shard runs it, which lists it and so holds a reference to it meanwhile.
+struct Listed(NonNull<Header>);
+
+impl Listed {
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: the shard's own reference keeps the task there until it is complete and the shard
+        // has forgotten it, which it does after this value's last use (S10); a `Header` is only
+        // ever shared.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Polls the future once, or drops it if the task was aborted.
+    #[inline]
+    fn run(&self, state: usize) -> Ran {
+        self.begin();
+        if state & ABORTED != 0 {
+            // SAFETY: this is the home shard, or stands in for it, and has just begun to run the
+            // task (S6).
+            unsafe { (self.header().table.cancel)(self.0) };
+            return self.complete();
+        }
+        let waker = ManuallyDrop::new(self.borrowed_waker());
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: as above (S6); the table is the one of this task's type.
+        if unsafe { (self.header().table.poll)(self.0, &mut cx) } {
+            return self.complete();
+        }
+        self.header().running.set(false);
+        Ran::Pending
+    }
+
+    /// Marks the task as running. What would poll it within its own poll stops here.
+    #[inline]
+    fn begin(&self) {
+        if self.header().running.replace(true) {
+            runs_already(self.header().id);
+        }
+    }
+
+    #[inline]
     fn borrowed_waker(&self) -> Waker {
         // SAFETY: the table's functions keep the contract of `RawWaker`, with counted references
         // (S10); the caller keeps the waker from being dropped, so that it needs no count of its
         // own.
-        unsafe { Waker::from_raw(RawWaker::new(self.header.as_ptr().cast(), &WAKER)) }
+        unsafe { Waker::from_raw(RawWaker::new(self.0.as_ptr().cast(), &WAKER)) }
     }
+
+    /// The task is COMPLETE: the output is the join handle's, or nobody's.
+    #[inline]
+    fn complete(&self) -> Ran {
+        let header = self.header();
+        let place = header.place.get();
+        header.running.set(false);
+        let before = header.state.fetch_or(COMPLETE, Ordering::AcqRel);
+        if before & JOIN == 0 {
+            // SAFETY: there is no join handle and never will be again, so the output is ours (S6).
+            unsafe { (header.table.drop_output)(self.0) };
+        } else if before & JOIN_WAKER != 0 {
+            // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the
+            // bit (S6).
+            let waker = unsafe { (*header.join_waker.get()).take() };
+            let after = header.state.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
+            debug_assert!(after & COMPLETE != 0);
+            if let Some(waker) = waker {
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+        }
+        Ran::Complete { place }
+    }
+}
+
+#[cold]
+fn runs_already(id: Id) -> ! {
+    panic!("task {id} was run within its own poll")
 }
 
 impl Clone for TaskRef {
@@ -407,60 +469,7 @@ impl Drop for TaskRef {
             // The acquire load orders every other owner's last access before the freeing (S10).
             state.load(Ordering::Acquire);
             // SAFETY: this was the last reference (S10).
-            unsafe { (header_of(&self.header).table.free)(self.header) };
+            unsafe { (self.header().table.free)(self.header) };
         }
     }
-}
-
-fn header_of(header: &NonNull<Header>) -> &Header {
-    // SAFETY: callers hold, or have just given up but not yet acted on, a counted reference (S10).
-    unsafe { header.as_ref() }
-}
-
-/// Puts a task with SCHEDULED set where its shard will find it.
-fn schedule(task: TaskRef) {
-    let elsewhere = context::with_shard(|shard| match shard {
-        Some(shard) if shard.id() == task.header().remote.id() => {
-            shard.push_ready(task);
-            None
-        }
-        _ => Some(task),
-    });
-    if let Some(task) = elsewhere {
-        let remote = task.header().remote.clone();
-        remote.send(Message::Wake(task));
-    }
-}
-
-static WAKER: RawWakerVTable =
-    RawWakerVTable::new(clone_waker, wake_by_value, wake_by_reference, drop_waker);
-
-fn task_of(data: *const ()) -> ManuallyDrop<TaskRef> {
-    let header = NonNull::new(data.cast_mut().cast::<Header>()).expect("a waker names a task");
-    ManuallyDrop::new(TaskRef { header })
-}
-
-unsafe fn clone_waker(data: *const ()) -> RawWaker {
-    forget(TaskRef::clone(&task_of(data)));
-    RawWaker::new(data, &WAKER)
-}
-
-unsafe fn wake_by_value(data: *const ()) {
-    let task = ManuallyDrop::into_inner(task_of(data));
-    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
-    if before & (SCHEDULED | RUNNING | COMPLETE) == 0 {
-        schedule(task);
-    }
-}
-
-unsafe fn wake_by_reference(data: *const ()) {
-    let task = task_of(data);
-    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
-    if before & (SCHEDULED | RUNNING | COMPLETE) == 0 {
-        schedule(TaskRef::clone(&task));
-    }
-}
-
-unsafe fn drop_waker(data: *const ()) {
-    drop(ManuallyDrop::into_inner(task_of(data)));
 }

@@ -43,13 +43,13 @@ impl Answers {
         self.wake.unpark();
     }
 
-    pub(super) fn take(&self, room: usize, batch: &mut Vec<Cqe>) {
-        if self.are_there() {
-            let mut list = self.lock();
-            let taken = list.len().min(room);
-            batch.extend(list.drain(..taken));
-            self.count.fetch_sub(taken, Ordering::Release);
-        }
+    /// Moves answers to the end of `batch`, as many as it has room for.
+    #[cold]
+    pub(super) fn take(&self, batch: &mut Vec<Cqe>) {
+        let mut list = self.lock();
+        let taken = list.len().min(batch.capacity() - batch.len());
+        batch.extend(list.drain(..taken));
+        self.count.fetch_sub(taken, Ordering::Release);
     }
 }
 

@@ -122,6 +122,7 @@ impl Uring {
         self.wake_armed
     }
 
+    #[inline(always)]
     fn submit(&mut self, wait: Wait) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
         let mut flags = EnterFlags::GETEVENTS | self.enter_with.flags();
@@ -180,24 +181,29 @@ unsafe impl Kernel for Uring {
     }
 
     fn reap(&mut self, batch: &mut Vec<Cqe>) {
-        let mut room = batch.capacity() - batch.len();
-        let completions = self.ring.completion();
-        for cqe in completions {
+        let room = batch.spare_capacity_mut();
+        let mut came = 0;
+        let mut completions = self.ring.completion();
+        while came < room.len()
+            && let Some(cqe) = completions.next()
+        {
             if cqe.user_data() == WAKE {
                 self.wake_armed = false;
                 continue;
             }
-            batch.push(Cqe {
+            room[came].write(Cqe {
                 user_data: cqe.user_data(),
                 result: cqe.result(),
                 flags: cqe.flags(),
             });
-            room -= 1;
-            if room == 0 {
-                return;
-            }
+            came += 1;
         }
-        self.answers.take(room, batch);
+        drop(completions);
+        // SAFETY: the loop has written the first `came` places behind the batch's end (S9).
+        unsafe { batch.set_len(batch.len() + came) };
+        if self.answers.are_there() {
+            self.answers.take(batch);
+        }
     }
 
     fn capacity(&self) -> Capacity {

@@ -12,12 +12,12 @@ use std::io::{self, Write};
 pub use isolated::{Isolated, isolated};
 
 /// Says on the standard error, past the harness's capture, that a test is skipped; the test returns
-/// after it. With `RINGHOLD_NO_SKIP` in the environment it fails instead, for machines that are
+/// after it. With `RINGHOLD_MUST_RUN` in the environment it fails instead, for machines that are
 /// meant to skip nothing.
 #[track_caller]
 pub fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}");
-    assert!(std::env::var_os("RINGHOLD_NO_SKIP").is_none(), "{line}");
+    assert!(std::env::var_os("RINGHOLD_MUST_RUN").is_none(), "{line}");
     let _ = writeln!(io::stderr(), "{line}");
 }
 

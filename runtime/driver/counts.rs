@@ -1,0 +1,18 @@
+//! What a driver counts.
+
+/// Counts since the shard started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverCounts {
+    /// Operations that the kernel was given.
+    pub submitted: u64,
+    /// Operations whose final completion came.
+    pub completed: u64,
+    /// Completions that arrived for operations whose future was gone.
+    pub reclaimed: u64,
+    /// Times the kernel was entered.
+    pub enters: u64,
+    /// Operations that had to wait for room.
+    pub delayed: u64,
+    /// Completions that named no operation. Anything but 0 is a bug.
+    pub strays: u64,
+}

@@ -1,0 +1,37 @@
+//! What is asked of the driver to start an operation, and what it answers to a poll.
+
+use ringhold_buffers::ArenaId;
+
+use crate::driver::Nature;
+use crate::fd::Fd;
+use crate::kernel::Cqe;
+use crate::op::Operation;
+
+/// What the driver needs to know of an operation to start it, besides its entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) file: Option<&'a Fd>,
+    pub(crate) arena: Option<ArenaId>,
+    pub(crate) nature: Nature,
+    pub(crate) fixed_only: bool,
+}
+
+impl<'a> Request<'a> {
+    #[inline(always)]
+    pub(crate) fn of<T: Operation>(operation: &'a T) -> Request<'a> {
+        Request {
+            file: operation.file(),
+            arena: operation.arena(),
+            nature: const { Nature::of::<T>() },
+            fixed_only: T::FIXED_ONLY,
+        }
+    }
+}
+
+/// What a poll finds in the slot.
+pub(crate) enum Taken {
+    Done(Cqe),
+    Pending,
+    /// Still waiting, and with another waker than the one at hand.
+    NewWaker,
+}

@@ -1,0 +1,244 @@
+//! The slots of a driver: one for each operation in flight, and the keys that name them.
+
+use std::mem;
+use std::task::Waker;
+
+use crate::kernel::Cqe;
+use crate::op::{Operation, Orphan};
+
+/// Names one operation for as long as anybody may ask for it: the slot's index and the generation
+/// of its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    pub(super) fn user_data(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    pub(super) fn from_user_data(user_data: u64) -> Key {
+        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
+    }
+}
+
+/// What kind of operation it is, as far as that matters to the driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nature {
+    /// It may wait for something other than a device.
+    pub(super) unbounded: bool,
+    /// It may be cancelled when its future is dropped, and when the shard ends.
+    pub(super) cancellable: bool,
+}
+
+impl Nature {
+    pub(super) const fn of<T: Operation>() -> Nature {
+        Nature { unbounded: T::UNBOUNDED, cancellable: T::CANCELLABLE }
+    }
+}
+
+/// One operation in flight, or room for one.
+pub(super) struct Slot {
+    pub(super) state: SlotState,
+    /// Counts the slot's uses, so that a key of an earlier one matches nothing.
+    generation: u32,
+    /// The kernel has it; before that it waits in the backlog.
+    pub(super) pushed: bool,
+    pub(super) nature: Nature,
+}
+
+pub(super) enum SlotState {
+    /// Nobody's; `next` is the vacant slot to be used after this one.
+    Vacant { next: u32 },
+    /// Its future waits, and holds the resources.
+    Waiting(Waker),
+    /// The final completion came; the future hasn't looked yet.
+    Done(Cqe),
+    /// The future is gone; the resources stay here until the final completion.
+    Orphaned(Box<dyn Orphan>),
+}
+
+impl SlotState {
+    /// Who waits, if anybody does.
+    pub(super) fn into_waker(self) -> Option<Waker> {
+        match self {
+            SlotState::Waiting(waker) => Some(waker),
+            SlotState::Vacant { .. } | SlotState::Done(_) | SlotState::Orphaned(_) => None,
+        }
+    }
+}
+
+/// The index that ends the list of vacant slots. It and those just below it are never a slot's, so
+/// that the kernels and the driver have user data of their own.
+const NONE: u32 = u32::MAX;
+const RESERVED: u32 = 16;
+
+/// All slots of a driver. They grow with the operations in flight, and are used again in turn.
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    vacant: u32,
+}
+
+/// A slot that nobody has yet.
+pub(super) struct Vacant<'a> {
+    slot: &'a mut Slot,
+    vacant: &'a mut u32,
+    index: u32,
+}
+
+/// A slot in use, with the means to free it.
+pub(super) struct Occupied<'a> {
+    pub(super) slot: &'a mut Slot,
+    vacant: &'a mut u32,
+    index: u32,
+}
+
+impl Slots {
+    pub(super) fn new() -> Slots {
+        Slots { slots: Vec::with_capacity(64), vacant: NONE }
+    }
+
+    /// The slot that is to be used next.
+    #[inline(always)]
+    pub(super) fn vacant(&mut self) -> Vacant<'_> {
+        let index = if self.vacant == NONE { self.grow() } else { self.vacant };
+        Vacant { slot: &mut self.slots[index as usize], vacant: &mut self.vacant, index }
+    }
+
+    /// Makes one more slot, and says which.
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        let index = u32::try_from(self.slots.len()).unwrap_or(NONE);
+        assert!(index < NONE - RESERVED, "more than four billion operations in flight");
+        self.slots.push(Slot {
+            state: SlotState::Vacant { next: NONE },
+            generation: 0,
+            pushed: false,
+            nature: Nature { unbounded: false, cancellable: false },
+        });
+        index
+    }
+
+    /// The slot that `key` names, if that operation still has one.
+    #[inline(always)]
+    pub(super) fn find(&mut self, key: Key) -> Option<Occupied<'_>> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        (slot.generation == key.generation).then_some(Occupied {
+            slot,
+            vacant: &mut self.vacant,
+            index: key.index,
+        })
+    }
+
+    /// The slot that `key` names.
+    ///
+    /// # Panics
+    ///
+    /// If that operation no longer has one.
+    #[inline(always)]
+    pub(super) fn get(&mut self, key: Key) -> Occupied<'_> {
+        match self.find(key) {
+            Some(occupied) => occupied,
+            None => no_such_operation(key),
+        }
+    }
+
+    /// All that are in use.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> {
+        let occupied = |slot: &&Slot| !matches!(slot.state, SlotState::Vacant { .. });
+        (0..)
+            .zip(&self.slots)
+            .map(|(index, slot)| (Key { index, generation: slot.generation }, slot))
+            .filter(move |(_, slot)| occupied(slot))
+    }
+}
+
+#[cold]
+fn listed_as_vacant(index: u32) -> ! {
+    panic!("slot {index} is in use and is listed as vacant")
+}
+
+#[cold]
+fn no_such_operation(key: Key) -> ! {
+    panic!("no operation {key:?} is in flight on this shard")
+}
+
+impl Vacant<'_> {
+    /// What will name the operation.
+    #[inline(always)]
+    pub(super) fn key(&self) -> Key {
+        Key { index: self.index, generation: self.slot.generation }
+    }
+
+    #[inline(always)]
+    pub(super) fn fill(self, nature: Nature, pushed: bool, state: SlotState) {
+        let SlotState::Vacant { next } = self.slot.state else { listed_as_vacant(self.index) };
+        // A vacant slot holds nothing; to forget what it held spares looking for something to drop.
+        mem::forget(mem::replace(&mut self.slot.state, state));
+        self.slot.pushed = pushed;
+        self.slot.nature = nature;
+        *self.vacant = next;
+    }
+}
+
+impl Occupied<'_> {
+    /// Frees the slot, and gives what it held. Its key matches nothing any more.
+    #[inline]
+    pub(super) fn free(self) -> SlotState {
+        self.slot.generation = self.slot.generation.wrapping_add(1);
+        let vacant = mem::replace(self.vacant, self.index);
+        mem::replace(&mut self.slot.state, SlotState::Vacant { next: vacant })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NATURE: Nature = Nature { unbounded: false, cancellable: true };
+
+    fn insert(slots: &mut Slots) -> Key {
+        let vacant = slots.vacant();
+        let key = vacant.key();
+        vacant.fill(NATURE, true, SlotState::Waiting(Waker::noop().clone()));
+        key
+    }
+
+    #[test]
+    fn a_key_matches_until_its_slot_is_freed_and_never_again() {
+        let mut slots = Slots::new();
+        let first = insert(&mut slots);
+        assert!(matches!(slots.get(first).free(), SlotState::Waiting(_)));
+        assert!(slots.find(first).is_none());
+        let second = insert(&mut slots);
+        assert_eq!((first.index, second.index), (0, 0));
+        assert_ne!(first, second);
+        assert!(slots.find(first).is_none() && slots.find(second).is_some());
+    }
+
+    #[test]
+    fn vacant_slots_are_used_before_new_ones_are_made() {
+        let mut slots = Slots::new();
+        let keys = [(); 3].map(|()| insert(&mut slots));
+        assert_eq!(keys.map(|key| key.index), [0, 1, 2]);
+        slots.get(keys[0]).free();
+        slots.get(keys[2]).free();
+        assert_eq!([(); 3].map(|()| insert(&mut slots).index), [2, 0, 3]);
+        assert_eq!(slots.iter().count(), 4);
+    }
+
+    #[test]
+    fn a_key_survives_its_way_through_user_data() {
+        let key = Key { index: 7, generation: u32::MAX };
+        assert_eq!(key.user_data(), 0xffff_ffff_0000_0007);
+        assert_eq!(Key::from_user_data(key.user_data()), key);
+    }
+
+    #[test]
+    #[should_panic(expected = "no operation Key { index: 0, generation: 0 } is in flight")]
+    fn a_key_without_a_slot_is_named_in_the_panic() {
+        Slots::new().get(Key { index: 0, generation: 0 });
+    }
+}

@@ -1,0 +1,60 @@
+//! The waker of a task, and how a woken task gets into its shard's ready queue.
+
+#![allow(unsafe_code)] // A waker is a counted pointer to its task.
+
+use std::mem::{ManuallyDrop, forget};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+use std::task::{RawWaker, RawWakerVTable};
+
+use crate::context;
+use crate::inbox::Message;
+use crate::task::raw::{COMPLETE, Header, SCHEDULED, TaskRef};
+
+/// Puts a task with SCHEDULED set where its shard will find it.
+#[inline]
+pub(super) fn schedule(task: TaskRef) {
+    context::with_shard(|shard| match shard {
+        Some(shard) if shard.id() == task.header().remote.id() => shard.push_ready(task),
+        _ => send_home(task),
+    });
+}
+
+#[cold]
+fn send_home(task: TaskRef) {
+    let remote = task.header().remote.clone();
+    remote.send(Message::Wake(task));
+}
+
+pub(super) static WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone_waker, wake_by_value, wake_by_reference, drop_waker);
+
+fn task_of(data: *const ()) -> ManuallyDrop<TaskRef> {
+    let header = NonNull::new(data.cast_mut().cast::<Header>()).expect("a waker names a task");
+    ManuallyDrop::new(TaskRef { header })
+}
+
+unsafe fn clone_waker(data: *const ()) -> RawWaker {
+    forget(TaskRef::clone(&task_of(data)));
+    RawWaker::new(data, &WAKER)
+}
+
+unsafe fn wake_by_value(data: *const ()) {
+    let task = ManuallyDrop::into_inner(task_of(data));
+    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    if before & (SCHEDULED | COMPLETE) == 0 {
+        schedule(task);
+    }
+}
+
+unsafe fn wake_by_reference(data: *const ()) {
+    let task = task_of(data);
+    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    if before & (SCHEDULED | COMPLETE) == 0 {
+        schedule(TaskRef::clone(&task));
+    }
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    drop(ManuallyDrop::into_inner(task_of(data)));
+}
