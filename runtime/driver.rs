@@ -100,7 +100,7 @@ impl Driver {
     }
 
     pub(crate) fn counts(&self) -> DriverCounts {
-        self.counts
+        DriverCounts { overflows: self.kernel.overflows(), ..self.counts }
     }
 
     /// Operations that the kernel has or that wait for room.
@@ -437,6 +437,7 @@ impl Driver {
                 Some(_) => {
                     // As if the kernel had had it, and had answered.
                     self.in_kernel += 1;
+                    self.counts.submitted += 1;
                     let result = -libc::ECANCELED;
                     self.batch.push(Cqe { user_data: key.user_data(), result, flags: 0 });
                 }

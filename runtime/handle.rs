@@ -11,6 +11,7 @@ use ringhold_buffers::Pool;
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
 use crate::context::{self, HandleScope};
+use crate::driver::DriverCounts;
 use crate::inbox::{Adoption, Message};
 use crate::kernel::System;
 use crate::park;
@@ -247,6 +248,17 @@ impl RuntimeMetrics {
     pub fn num_alive_tasks(&self) -> usize {
         let shards = &self.handle.shared.shards;
         shards.iter().map(|shard| shard.tasks.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What the driver of shard number `shard`, counted from 0, has counted: as of its last wait, or
+    /// of at most 64 turns ago if it is busy.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    #[track_caller]
+    pub fn driver_counts(&self, shard: usize) -> DriverCounts {
+        self.handle.shared.shards[shard].counts()
     }
 
     /// How many threads run or wait for blocking closures.

@@ -181,6 +181,11 @@ pub unsafe trait Kernel {
     /// for.
     fn reap(&mut self, batch: &mut Vec<Cqe>);
 
+    /// How often the completion queue was found overflown.
+    fn overflows(&self) -> u64 {
+        0
+    }
+
     /// The sizes of the queues.
     fn capacity(&self) -> Capacity;
 

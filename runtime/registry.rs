@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam_queue::SegQueue;
 
-use crate::driver::Key;
+use crate::driver::{DriverCounts, Key};
 use crate::inbox::Message;
 use crate::kernel::{Cqe, Unpark};
 
@@ -67,6 +67,8 @@ pub(crate) struct Remote {
     unparker: Arc<dyn Unpark>,
     /// Tasks that the shard has; others read it to choose where to spawn, and for the metrics.
     pub(crate) tasks: AtomicUsize,
+    /// What the driver had counted when the shard last published it.
+    counts: Mutex<DriverCounts>,
     /// Completions that nobody had taken when the shard ended, for futures that outlive it.
     leftovers: Mutex<HashMap<Key, Cqe>>,
 }
@@ -89,6 +91,7 @@ impl Remote {
             standing: AtomicU8::new(Standing::Running as u8),
             unparker,
             tasks: AtomicUsize::new(0),
+            counts: Mutex::default(),
             leftovers: Mutex::new(HashMap::new()),
         });
         shards().insert(remote.id, remote.clone());
@@ -126,6 +129,15 @@ impl Remote {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
             self.unparker.unpark();
         }
+    }
+
+    /// Tells the other threads what the driver has counted.
+    pub(crate) fn publish(&self, counts: DriverCounts) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn counts(&self) -> DriverCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn receive(&self) -> Option<Message> {

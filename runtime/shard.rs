@@ -152,6 +152,7 @@ impl Shard {
         self.turns.set(self.turns.get().wrapping_add(1));
         if self.turns.get().is_multiple_of(TURNS_BETWEEN_EAGER) {
             self.eager.set(self.eager.get().max(1));
+            self.remote.publish(self.counts());
         }
         self.receive();
         self.run_ready();
@@ -270,6 +271,7 @@ impl Shard {
     fn wait(&self, is_awake: &dyn Fn() -> bool) {
         // After a wait timers are always looked at.
         self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
+        self.remote.publish(self.counts());
         self.remote.prepare_to_sleep();
         let wait = if self.has_work(is_awake) { Wait::No } else { self.wait_for(is_awake) };
         self.driver.borrow_mut().enter(wait);
@@ -413,17 +415,14 @@ impl Shard {
     fn end(self, drained: bool) -> bool {
         let Shard { remote, driver, .. } = self;
         let mut driver = driver.into_inner();
+        remote.publish(driver.counts());
         if drained {
             let leftovers = driver.leftovers();
             driver.kernel_mut().unregister();
             drop(driver);
             remote.end(Standing::Drained, leftovers);
         } else {
-            tracing::error!(
-                in_flight = driver.in_flight(),
-                "a shard could not be drained before its deadline; what the kernel may still \
-                 write to is leaked"
-            );
+            say_leaked(driver.in_flight());
             let leftovers = driver.leftovers();
             // Neither unregistered nor freed: kernels up to 6.12 would block, and the kernel may
             // still write.
@@ -444,4 +443,15 @@ fn wake_all(wakers: &mut Vec<Waker>) {
         }
     };
     while catch_unwind(AssertUnwindSafe(&mut wake)).is_err() {}
+}
+
+/// A leak is said aloud, also where nobody subscribed to the events of `tracing`.
+#[cold]
+fn say_leaked(in_flight: usize) {
+    const WHAT: &str = "a shard could not be drained before its deadline; what the kernel may \
+                        still write to is leaked";
+    tracing::error!(in_flight, "{WHAT}");
+    if !tracing::dispatcher::has_been_set() {
+        eprintln!("ringhold: {WHAT} ({in_flight} operations in flight)");
+    }
 }

@@ -149,6 +149,32 @@ fn what_is_stuck_past_the_deadline_is_leaked_not_freed() {
     }
 }
 
+/// Law 9: "close and leak, and say so", where nobody subscribed to events.
+#[test]
+fn what_is_leaked_not_freed_is_said_aloud() {
+    const CHILD: &str = "RINGHOLD_SAYS_LEAKED";
+    if std::env::var_os(CHILD).is_some() {
+        let account = Account::new();
+        let mut builder = account.builder(1, (256, 512));
+        let pipe = builder.drain_deadline(Duration::from_millis(50)).run(async {
+            let pipe = pipe();
+            let mut read = pipe.reader.read_at(vec![0; 64], 0);
+            assert!(poll_once(&mut read).is_pending());
+            task::yield_now().await;
+            account.refuses_cancels.store(true, Ordering::SeqCst);
+            drop(read);
+            pipe
+        });
+        drop(pipe.unwrap());
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "what_is_leaked_not_freed_is_said_aloud", "--nocapture"]);
+    let output = child.env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("still write to is leaked (1 operations in flight)"), "{said}");
+}
+
 #[test]
 fn the_pool_of_a_stuck_shard_is_leaked_not_freed() {
     let _watchdog = watchdog("a leaked pool", 60);

@@ -379,6 +379,15 @@ fn a_task_whose_channel_is_always_full_lets_the_others_run_by_its_budget() {
 }
 
 #[test]
+fn leases_that_are_always_there_don_t_starve_io_and_timers() {
+    beside_io("a task that leases and drops", |over| async move {
+        while !over.load(Ordering::Relaxed) {
+            drop(runtime::buffers::lease(4096).await.unwrap());
+        }
+    });
+}
+
+#[test]
 fn tasks_that_always_yield_don_t_starve_io_and_timers() {
     beside_io("tasks that yield", |over| async move {
         let mut yielding = Vec::new();

@@ -1,6 +1,8 @@
 //! What a driver counts.
 
 /// Counts since the shard started.
+///
+/// In flight are `submitted - completed` operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DriverCounts {
     /// Operations that the kernel was given.
@@ -13,6 +15,9 @@ pub struct DriverCounts {
     pub enters: u64,
     /// Operations that had to wait for room.
     pub delayed: u64,
+    /// Times the completion queue was found overflown. Nothing is lost by it, but time: rings that are
+    /// larger avoid it.
+    pub overflows: u64,
     /// Completions that named no operation. Anything but 0 is a bug.
     pub strays: u64,
 }

@@ -70,6 +70,7 @@ struct Uring {
     capacity: Capacity,
     wake: Arc<WakeEvent>,
     wake_armed: bool,
+    overflows: u64,
     answers: Arc<Answers>,
     files: Table,
     buffers: Table,
@@ -106,6 +107,7 @@ impl Uring {
             capacity,
             wake,
             wake_armed: false,
+            overflows: 0,
             answers,
             files: Table::Unregistered,
             buffers: Table::Unregistered,
@@ -176,8 +178,17 @@ unsafe impl Kernel for Uring {
                 return Ok(());
             }
         }
+        // SAFETY: as in `needs_enter` (S8).
+        if unsafe { self.ring.submission_shared() }.cq_overflow() {
+            // The enter below flushes what the kernel kept aside.
+            self.overflows += 1;
+        }
         let wait = if self.answers.are_there() { Wait::No } else { wait };
         self.submit(wait)
+    }
+
+    fn overflows(&self) -> u64 {
+        self.overflows
     }
 
     fn reap(&mut self, batch: &mut Vec<Cqe>) {
