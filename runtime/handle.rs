@@ -250,8 +250,8 @@ impl RuntimeMetrics {
         shards.iter().map(|shard| shard.tasks.load(Ordering::Relaxed)).sum()
     }
 
-    /// What the driver of shard number `shard`, counted from 0, has counted: as of its last wait, or
-    /// of at most 64 turns ago if it is busy.
+    /// What the driver of shard number `shard`, counted from 0, has counted: as of its last wait,
+    /// or of at most 64 turns ago if it is busy.
     ///
     /// # Panics
     ///

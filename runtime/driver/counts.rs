@@ -15,8 +15,8 @@ pub struct DriverCounts {
     pub enters: u64,
     /// Operations that had to wait for room.
     pub delayed: u64,
-    /// Times the completion queue was found overflown. Nothing is lost by it, but time: rings that are
-    /// larger avoid it.
+    /// Times the completion queue was found overflown. Nothing is lost by it, but time: rings that
+    /// are larger avoid it.
     pub overflows: u64,
     /// Completions that named no operation. Anything but 0 is a bug.
     pub strays: u64,
