@@ -186,3 +186,22 @@ impl EnterWith {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_is_entered_by_its_registered_index() {
+        let ring = ring(&KernelConfig::default()).unwrap();
+        let enter_with = register_ring(&ring);
+        assert!(matches!(enter_with, EnterWith::Registered(_)), "{enter_with:?}");
+        let flags = EnterFlags::GETEVENTS | enter_with.flags();
+        enter_with.enter(0, 0, flags, None).unwrap();
+        // The index names the ring only while it is registered: that the enter above worked is
+        // not for the descriptor's sake.
+        enter_with.unregister(ring.as_raw_fd());
+        let error = enter_with.enter(0, 0, flags, None).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+}
