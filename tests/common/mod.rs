@@ -21,6 +21,16 @@ pub fn skip(test: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Whether a test that changes the whole machine was asked for by `variable=1`. If not it says so,
+/// also where nothing is meant to be skipped: such a test runs alone, or not at all.
+pub fn is_asked_for(test: &str, variable: &str) -> bool {
+    let asked = std::env::var_os(variable).is_some_and(|value| value == "1");
+    if !asked {
+        let _ = writeln!(io::stderr(), "NOT ASKED FOR {test}: {variable}=1 runs it");
+    }
+    asked
+}
+
 /// A count that the environment may raise for the long runs.
 pub fn count(variable: &str, default: u32) -> u32 {
     match std::env::var(variable) {
