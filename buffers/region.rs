@@ -49,6 +49,9 @@ impl Region {
         let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
         // A kernel without transparent huge pages answers EINVAL: the region is as good without.
         let _ = region.advise(advice);
+        // A fork would copy every pinned page for the child then and there: half a second for 512
+        // MiB. The child gets none of it; leases are the parent's.
+        let _ = region.advise(libc::MADV_DONTFORK);
         region.populate()?;
         if cfg!(debug_assertions) {
             // SAFETY: nobody else knows this region yet, and all of it is mapped (S4).

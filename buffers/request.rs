@@ -1,7 +1,10 @@
 //! A request for a lease, the steps it goes through, and what it is granted.
 #![forbid(unsafe_code)]
 
-use std::task::Waker;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+};
 
 use crate::{
     error::LeaseError,
@@ -68,6 +71,8 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Wakes and drops what was collected; to be called without the lock.
     pub(crate) fn deliver(self) {
-        self.wake.into_iter().for_each(Waker::wake);
+        let mut wake = self.wake.into_iter();
+        // A waker that panics must not cost another one its turn, nor the caller its lease.
+        while catch_unwind(AssertUnwindSafe(|| wake.by_ref().for_each(Waker::wake))).is_err() {}
     }
 }

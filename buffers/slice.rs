@@ -25,7 +25,15 @@ use crate::{ArenaId, IoBuf, IoBufMut};
 /// assert_eq!((&slice[..5], slice.begin()), (&b"world"[..], 6));
 /// assert_eq!(slice.into_inner(), b"hello world");
 /// ```
-#[derive(Clone)]
+///
+/// It can't be cloned: the clone of a `Vec` has less capacity than the `Vec`, so the range could
+/// lie beyond it.
+///
+/// ```compile_fail
+/// use ringhold_buffers::IoBuf;
+///
+/// let copy = Vec::<u8>::with_capacity(64).slice(..).clone();
+/// ```
 pub struct Slice<B> {
     inner: B,
     begin: usize,

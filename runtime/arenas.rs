@@ -112,8 +112,12 @@ impl Registrar for Arenas {
         for shard in self.shards.get().into_iter().flatten() {
             let detachment = detachment.clone();
             shard.send(Message::Run(Box::new(move |shard| {
-                shard.driver().borrow_mut().detach_arena(arena);
+                let detached = shard.driver().borrow_mut().detach_arena(arena);
                 drop(detachment);
+                // Pages stay pinned until the ring is closed; no lease names them.
+                if let Err(error) = detached {
+                    tracing::warn!(%error, slot = arena.slot, "a registered buffer was kept");
+                }
             })));
         }
     }
@@ -178,15 +182,12 @@ impl ArenaTable {
         Ok(())
     }
 
-    pub(crate) fn detach(&mut self, arena: ArenaId, kernel: &mut dyn Kernel) {
+    pub(crate) fn detach(&mut self, arena: ArenaId, kernel: &mut dyn Kernel) -> io::Result<()> {
         let generation = &mut self.generations[usize::from(arena.slot)];
-        if *generation == arena.generation {
-            *generation = 0;
-            // A slot that can't be cleared keeps pages pinned until the ring is closed; no lease
-            // names them.
-            if let Err(error) = kernel.detach_arena(arena.slot) {
-                tracing::warn!(%error, slot = arena.slot, "a registered buffer was not released");
-            }
+        if *generation != arena.generation {
+            return Ok(());
         }
+        *generation = 0;
+        kernel.detach_arena(arena.slot)
     }
 }

@@ -178,9 +178,9 @@ impl Inner {
         if state.threads > 0 {
             return;
         }
-        tracing::error!(%error, "no thread could be started for blocking closures");
         let dropped = std::mem::take(&mut state.queue);
         drop(state);
+        tracing::error!(%error, "no thread could be started for blocking closures");
         dropped.into_iter().for_each(Job::cancel);
     }
 

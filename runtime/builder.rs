@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,13 +58,14 @@ impl ThreadHooks {
 
     pub(crate) fn on_start(&self) {
         if let Some(start) = &self.start {
-            start();
+            // A hook that panics has said so; it must not end the thread, or the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| start()));
         }
     }
 
     pub(crate) fn on_stop(&self) {
         if let Some(stop) = &self.stop {
-            stop();
+            let _ = catch_unwind(AssertUnwindSafe(|| stop()));
         }
     }
 }
@@ -202,7 +204,7 @@ impl Builder {
         self
     }
 
-    /// Called on each of the runtime's threads before its work.
+    /// Called on each of the runtime's threads before its work. A panic in it is caught.
     pub fn on_thread_start<F>(&mut self, hook: F) -> &mut Builder
     where
         F: Fn() + Send + Sync + 'static,
@@ -211,7 +213,7 @@ impl Builder {
         self
     }
 
-    /// Called on each of the runtime's threads after its work.
+    /// Called on each of the runtime's threads after its work. A panic in it is caught.
     pub fn on_thread_stop<F>(&mut self, hook: F) -> &mut Builder
     where
         F: Fn() + Send + Sync + 'static,

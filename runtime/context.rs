@@ -10,12 +10,15 @@ use std::sync::Arc;
 use crate::builder::Builder;
 use crate::handle::Handle;
 use crate::kernel::System;
+use crate::registry::ShardId;
 use crate::shard::Shard;
 
 thread_local! {
     /// The shard whose turn is running, or null. It has no destructor, so that reaching it is one
     /// load.
     static SHARD: Cell<*const Shard> = const { Cell::new(ptr::null()) };
+    /// The shard that stands aside, if one does.
+    static ASIDE: Cell<Option<ShardId>> = const { Cell::new(None) };
     /// The runtime that was entered last.
     static ENTERED: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
@@ -40,18 +43,40 @@ impl<'a> ShardScope<'a> {
         let before = SHARD.with(|current| current.replace(shard));
         ShardScope { before, _shard: PhantomData }
     }
-
-    /// Names no shard: for code that blocks this thread on something else.
-    pub(crate) fn leave() -> ShardScope<'static> {
-        let before = SHARD.with(|current| current.replace(ptr::null()));
-        ShardScope { before, _shard: PhantomData }
-    }
 }
 
 impl Drop for ShardScope<'_> {
     fn drop(&mut self) {
         SHARD.with(|current| current.set(self.before));
     }
+}
+
+/// Names no shard until it is dropped: for code that blocks this thread on something else. Which
+/// shard stands aside meanwhile is remembered, so that nobody waits for it here.
+pub(crate) struct Aside {
+    shard: *const Shard,
+    before: Option<ShardId>,
+}
+
+impl Aside {
+    pub(crate) fn step() -> Aside {
+        let running = with_shard(|shard| shard.map(Shard::id));
+        let shard = SHARD.with(|current| current.replace(ptr::null()));
+        let before = ASIDE.with(|aside| aside.replace(running.or(aside.get())));
+        Aside { shard, before }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        SHARD.with(|current| current.set(self.shard));
+        ASIDE.with(|aside| aside.set(self.before));
+    }
+}
+
+/// The shard that this thread keeps from running while it blocks on something else.
+pub(crate) fn aside() -> Option<ShardId> {
+    ASIDE.with(Cell::get)
 }
 
 /// Names a runtime as the entered one until it is dropped.

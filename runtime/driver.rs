@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     /// Something is in the kernel's queue that no enter has handed over yet.
     queued: bool,
     open: bool,
+    /// The shard ends: nothing is started any more but what lets go of something, a close.
+    refusing: bool,
     files: FileTable,
     arenas: ArenaTable,
     /// Completions that were taken from the kernel, and how many of them have been looked at.
@@ -73,6 +75,7 @@ impl Driver {
             limit: capacity.operations as usize,
             queued: false,
             open: true,
+            refusing: false,
             files: FileTable::new(capacity.files, remote),
             arenas,
             batch: Vec::with_capacity(256),
@@ -147,7 +150,7 @@ impl Driver {
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
     #[inline(always)]
     fn prepare(&mut self, entry: &mut Entry, request: Request<'_>) -> io::Result<()> {
-        if !self.open {
+        if self.refusing {
             return Err(shut_down());
         }
         if let Some(arena) = request.arena
@@ -429,6 +432,8 @@ impl Driver {
     /// having been started, but for those that must run to their end: a close that never ran would
     /// leave its descriptor open. What that leaves to be done comes out of [`Driver::next_due`].
     pub(crate) fn cancel_all(&mut self) {
+        // What started after this would not be cancelled, and could hold the drain up for ever.
+        self.refusing = true;
         for (key, entry) in std::mem::take(&mut self.backlog) {
             match self.slots.find(key) {
                 Some(occupied) if !occupied.slot.nature.cancellable => {
@@ -465,8 +470,8 @@ impl Driver {
     }
 
     /// The shard's buffer table no longer holds this arena.
-    pub(crate) fn detach_arena(&mut self, arena: ArenaId) {
-        self.arenas.detach(arena, &mut *self.kernel);
+    pub(crate) fn detach_arena(&mut self, arena: ArenaId) -> io::Result<()> {
+        self.arenas.detach(arena, &mut *self.kernel)
     }
 }
 

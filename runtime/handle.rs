@@ -94,7 +94,7 @@ impl Handle {
     }
 
     /// Enters the runtime on this thread until the guard is dropped: spawning, timers and I/O go
-    /// there.
+    /// there. On a shard, what is spawned and begun stays with that shard all the same.
     pub fn enter(&self) -> EnterGuard<'_> {
         EnterGuard { _scope: HandleScope::enter(self), _handle: std::marker::PhantomData }
     }
@@ -161,13 +161,18 @@ impl Handle {
         self.shared.blocking.spawn(self, work)
     }
 
-    /// Polls `future` on this thread until it is ready. Its I/O is done by the runtime's shards.
+    /// Polls `future` on this thread until it is ready. Its I/O is done by the runtime's shards:
+    /// each operation takes a hop there and back. Where that matters, spawn the work and wait for
+    /// its handle, or make this thread a shard (`Builder::run`, `#[runtime::main]`).
     ///
     /// # Panics
     ///
     /// On a shard, which would wait for itself.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        if self.stands_aside() {
+            no_nested_block_on();
+        }
         let _scope = HandleScope::enter(self);
         park::block_on(pin!(future), &self.shared.clock)
     }
@@ -205,6 +210,12 @@ impl Handle {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Whether this thread keeps one of the runtime's shards from running.
+    pub(crate) fn stands_aside(&self) -> bool {
+        let aside = context::aside();
+        aside.is_some_and(|aside| self.shared.shards.iter().any(|shard| shard.id() == aside))
     }
 
     fn owns(&self, remote: &Arc<Remote>) -> bool {

@@ -232,11 +232,18 @@ impl ShardThread {
             shard.turn(&|| false);
         }
         let deadline = self.ends.lock().drain_deadline;
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.drain_deadline);
+        let deadline = deadline.unwrap_or_else(|| after(self.drain_deadline));
         let drained = shard.shut_down(deadline);
         self.hooks.on_stop();
         drained
     }
+}
+
+/// The time when `duration` is over. What is beyond reckoning is thirty years.
+fn after(duration: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now + YEARS)
 }
 
 /// A panic that gets out of a shard is a bug of the runtime's own; it ends the process.
@@ -290,7 +297,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     let mut runtime = Runtime { handle: handle.clone(), ends, ended: false };
     let entered = HandleScope::enter(&handle);
     let output = run_root(&shard, Box::pin(future));
-    let deadline = Instant::now() + builder.drain_deadline;
+    let deadline = after(builder.drain_deadline);
     runtime.stop_shards(Some(deadline));
     let bomb = AbortOnUnwind;
     let drained = shard.shut_down(deadline);
@@ -406,15 +413,20 @@ impl Runtime {
     /// Shuts the runtime down, and waits at most `timeout` for its shards and its blocking
     /// closures.
     pub fn shutdown_timeout(mut self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         self.stop_shards(Some(deadline));
-        self.finish(Some(deadline));
+        self.finish(Some(if self.is_inside() { Instant::now() } else { deadline }));
     }
 
     /// Shuts the runtime down and doesn't wait for anything: the threads end on their own.
     pub fn shutdown_background(mut self) {
         self.stop_shards(None);
         self.finish(Some(Instant::now()));
+    }
+
+    /// Whether this thread is a shard, or keeps one of this runtime's from running.
+    fn is_inside(&self) -> bool {
+        context::with_shard(|shard| shard.is_some()) || self.handle.stands_aside()
     }
 
     fn stop_shards(&mut self, drain_deadline: Option<Instant>) {
@@ -468,7 +480,7 @@ impl Drop for Runtime {
         }
         self.stop_shards(None);
         // On one of its own shards a runtime can't wait for itself.
-        let inside = context::with_shard(|shard| shard.is_some());
+        let inside = self.is_inside();
         self.finish(inside.then(Instant::now));
     }
 }

@@ -364,13 +364,9 @@ impl Shard {
 
     fn drop_tasks(&self) {
         self.ready.clear();
-        loop {
-            let task = {
-                let mut tasks = self.tasks.borrow_mut();
-                let first = tasks.iter().next().map(|(place, _)| place);
-                first.map(|place| tasks.remove(place))
-            };
-            let Some(task) = task else { break };
+        // Nothing is listed any more from here on: what a destructor spawns is cancelled at once.
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        for (_, task) in tasks {
             self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
             task.shut_down();
             // A destructor may have woken other tasks; they are all going.

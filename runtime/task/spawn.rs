@@ -34,7 +34,9 @@ pub fn id() -> Id {
 /// Spawns a task, wherever a runtime is entered. On a shard it stays on that shard; elsewhere the
 /// runtime picks one.
 ///
-/// The task starts at its shard's next turn, whether or not the handle is awaited.
+/// The task starts at its shard's next turn, whether or not the handle is awaited. Tasks don't
+/// move: what is spawned from a task runs on the same core. [`spawn_on`] spreads work over the
+/// cores.
 ///
 /// # Panics
 ///
@@ -114,13 +116,18 @@ where
 ///
 /// Unlike in tokio, the shard's other tasks can't be moved away meanwhile: they wait. Use
 /// [`spawn_blocking`] for all but the shortest work; this is here so that code written for tokio
-/// compiles and is correct.
+/// compiles.
+///
+/// # Panics
+///
+/// If the closure panics; and if it blocks on a future of its own runtime, whose shard would wait
+/// for itself. Await the future, or block on it in [`spawn_blocking`].
 pub fn block_in_place<F, R>(work: F) -> R
 where
     F: FnOnce() -> R,
 {
-    let scope = context::ShardScope::leave();
+    let aside = context::Aside::step();
     let result = work();
-    drop(scope);
+    drop(aside);
     result
 }

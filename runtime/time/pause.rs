@@ -14,6 +14,10 @@ use crate::time::clock::Clock;
 /// nothing else to do moves the clock to the next timer at once: a test waits for an hour in no
 /// time. `#[runtime::test(start_paused = true)]` begins with a stopped clock.
 ///
+/// Operations on files, blocking closures and `block_on` threads that run are something to do: the
+/// clock waits for them. A read from an empty pipe is one as well, so a timeout around it doesn't
+/// fire while the clock is stopped, unless a test advances it.
+///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use ringhold_runtime::time::{self, Duration, Instant};

@@ -18,8 +18,7 @@ use crate::fd::Fd;
 /// Room for one batch of `getdents64(2)`, in bytes: some thousand short names.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How often a call that a signal interrupted is begun again before the error is the caller's. The
-/// pool's threads block signals, so once would do.
+/// How often a call that a signal interrupted is begun again before the error is the caller's.
 const INTERRUPTIONS: usize = 16;
 
 /// Does what `call` says, and fills its answer in. Gives the result, or a negated errno.

@@ -157,10 +157,8 @@ impl EnterWith {
         };
         let (flags, address, size) = match arguments {
             // `SubmitArgs` is the kernel's `struct io_uring_getevents_arg`, 24 bytes.
-            Some(arguments) => {
-                (flags | EnterFlags::EXT_ARG, ptr::from_ref(arguments).addr(), 24_usize)
-            }
-            None => (flags, 0, 8_usize),
+            Some(arguments) => (flags | EnterFlags::EXT_ARG, ptr::from_ref(arguments), 24_usize),
+            None => (flags, ptr::null(), 8_usize),
         };
         // SAFETY: entries that are submitted were pushed under `Kernel::push`'s contract (S1, S2);
         // the arguments are read during the call.
