@@ -327,9 +327,8 @@ impl TaskRef {
         let header = self.header();
         let state = header.state.load(Ordering::Acquire);
         if state & JOIN_WAKER != 0 {
-            // SAFETY: the cell is the shard's only for taking it at completion; reading it here is
-            // sound because only this handle writes it, and `take` happens after COMPLETE is set.
-            // So the bit is cleared first.
+            // The shard may take the waker at the completion, so the cell is taken back from it
+            // before it is touched.
             if !self.reclaim_join_waker() {
                 return false;
             }
