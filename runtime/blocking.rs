@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use crate::builder::ThreadHooks;
 use crate::context::HandleScope;
 use crate::handle::Handle;
+use crate::kernel::System;
 use crate::task::{Id, JoinHandle, TaskRef, new_task};
-use crate::threads;
 use crate::time::clock::Hold;
 
 thread_local! {
@@ -91,7 +91,8 @@ impl BlockingPool {
         let home = handle.shared().shards[0].clone();
         let (queued, listed, joined) = new_task(future, Id::next(), home);
         let hold = handle.clock().held();
-        self.inner.enqueue(Job { queued, listed, handle: handle.clone(), _hold: hold });
+        let job = Job { queued, listed, handle: handle.clone(), _hold: hold };
+        self.inner.enqueue(job, &**handle.system());
         JoinHandle::new(joined)
     }
 
@@ -142,7 +143,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Inner>, job: Job) {
+    fn enqueue(self: &Arc<Inner>, job: Job, system: &dyn System) {
         let mut state = self.lock();
         if state.closed {
             drop(state);
@@ -160,12 +161,13 @@ impl Inner {
         state.threads += 1;
         drop(state);
         let inner = self.clone();
+        let work = Box::new(move || {
+            inner.hooks.on_start();
+            inner.work();
+            inner.hooks.on_stop();
+        });
         let started =
-            threads::start(self.hooks.name("blocking"), self.hooks.stack_bytes, move || {
-                inner.hooks.on_start();
-                inner.work();
-                inner.hooks.on_stop();
-            });
+            system.start_thread(self.hooks.name("blocking"), self.hooks.stack_bytes, work);
         if let Err(error) = started {
             self.no_thread(&error);
         }

@@ -296,7 +296,7 @@ impl Builder {
         })
     }
 
-    fn check(&self) -> Result<(), StartError> {
+    pub(crate) fn check(&self) -> Result<(), StartError> {
         let KernelConfig { submissions, completions, .. } = self.kernel;
         let wrong = |what: String| Err(StartError::InvalidConfiguration(what));
         if let Some(shards) = self.shards

@@ -173,6 +173,11 @@ impl Handle {
         if self.stands_aside() {
             no_nested_block_on();
         }
+        assert!(
+            self.system().may_block(),
+            "block_on would wait for ever: this runtime is simulated, and its shards turn on this \
+             very thread; spawn the work and await it instead"
+        );
         let _scope = HandleScope::enter(self);
         park::block_on(pin!(future), &self.shared.clock)
     }

@@ -19,6 +19,7 @@ use ringhold_buffers::ArenaId;
 use crate::call::Call;
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
+use crate::threads;
 
 /// One completion: the answer to exactly one [`Sqe`] or [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +137,25 @@ pub trait System: Send + Sync + 'static {
     fn now(&self) -> Instant;
     /// What this process's user may lock, in bytes; `None` without a limit.
     fn locked_memory_limit(&self) -> Option<u64>;
+    /// Runs `work`, which may block, beside the shards: on a thread of its own, unless the system
+    /// is simulated.
+    ///
+    /// # Errors
+    ///
+    /// Where the process may have no more threads.
+    fn start_thread(
+        &self,
+        name: String,
+        stack_bytes: Option<usize>,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<()> {
+        threads::start(name, stack_bytes, work).map(drop)
+    }
+    /// Whether a thread may wait for what a shard does. Where all the shards turn on one thread, it
+    /// would wait for itself.
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 /// Everything a shard asks of its operating system.

@@ -26,6 +26,7 @@ mod runtime;
 mod shard;
 mod sqe;
 mod start_error;
+mod stepped;
 pub mod task;
 mod threads;
 pub mod time;
@@ -54,6 +55,8 @@ pub use op::{Entry, Op, Operation};
 pub use shard::Shard;
 #[doc(hidden)]
 pub use sqe::{FIXED_FILE, Sqe};
+#[doc(hidden)]
+pub use stepped::Stepped;
 
 /// The system of the entered runtime, or Linux where none is entered, for the layers above.
 #[doc(hidden)]

@@ -94,14 +94,14 @@ struct Start {
 }
 
 /// What the parts of a runtime are made from.
-struct Plan {
+pub(crate) struct Plan {
     system: Arc<dyn System>,
     clock: Arc<Clock>,
     arenas: Arc<Arenas>,
 }
 
 impl Plan {
-    fn of(builder: &Builder) -> Plan {
+    pub(crate) fn of(builder: &Builder) -> Plan {
         let system = builder.system.clone();
         let clock = Clock::new(system.clone());
         if builder.start_paused {
@@ -110,12 +110,12 @@ impl Plan {
         Plan { arenas: Arenas::new(system.clone()), clock, system }
     }
 
-    fn boot(&self, builder: &Builder) -> Result<Shard, StartError> {
+    pub(crate) fn boot(&self, builder: &Builder) -> Result<Shard, StartError> {
         let kernel = self.system.boot(&builder.kernel)?;
         Ok(Shard::new(kernel, self.arenas.clone(), self.clock.clone()))
     }
 
-    fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
+    pub(crate) fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
         self.arenas.set_shards(shards.clone());
         let mut config = builder.pool.clone();
         let config = config.take().unwrap_or_else(|| default_config(&*self.system, shards.len()));

@@ -350,16 +350,26 @@ impl Shard {
     /// Says whether the drain was complete before `deadline`; if not, the kernel and all it may
     /// still write to are leaked.
     pub(crate) fn shut_down(self, deadline: Instant) -> bool {
-        let drained = {
-            let _scope = ShardScope::enter(&self);
-            self.remote.stop();
-            self.receive();
-            self.drop_tasks();
-            let timers = self.timers.replace(Wheel::new());
-            drop(timers);
-            self.drain(deadline)
+        self.stop_intake();
+        let drained = loop {
+            if let Some(drained) = self.drain_step(deadline) {
+                break drained;
+            }
         };
         self.end(drained)
+    }
+
+    /// The first part of [`Shard::shut_down`]: no more tasks, drop those there are, cancel
+    /// everything.
+    pub(crate) fn stop_intake(&self) {
+        let _scope = ShardScope::enter(self);
+        self.remote.stop();
+        self.receive();
+        self.drop_tasks();
+        let timers = self.timers.replace(Wheel::new());
+        drop(timers);
+        self.driver.borrow_mut().cancel_all();
+        self.reap();
     }
 
     fn drop_tasks(&self) {
@@ -374,41 +384,44 @@ impl Shard {
         }
     }
 
-    fn drain(&self, deadline: Instant) -> bool {
-        self.driver.borrow_mut().cancel_all();
-        self.reap();
-        loop {
+    /// One wait for what is still in flight. When none is needed any more it says whether the drain
+    /// is complete.
+    pub(crate) fn drain_step(&self, deadline: Instant) -> Option<bool> {
+        let _scope = ShardScope::enter(self);
+        self.receive();
+        self.ready.clear();
+        if self.driver.borrow().in_flight() == 0 {
+            // From here on nothing can be started; what was sent meanwhile is received once more.
+            self.driver.borrow_mut().close();
             self.receive();
-            self.ready.clear();
             if self.driver.borrow().in_flight() == 0 {
-                // From here on nothing can be started; what was sent meanwhile is received once
-                // more.
-                self.driver.borrow_mut().close();
-                self.receive();
-                if self.driver.borrow().in_flight() == 0 {
-                    return true;
-                }
+                return Some(true);
             }
-            // The drain is real work on real descriptors, so it follows the kernel's clock, paused
-            // or not.
-            let now = self.driver.borrow().kernel().now();
-            let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero())
-            else {
-                return false;
-            };
-            self.remote.prepare_to_sleep();
-            let wait = if self.remote.has_messages() {
-                Wait::No
-            } else {
-                Wait::For { timeout: Some(left), idle: false }
-            };
-            self.driver.borrow_mut().enter(wait);
-            self.remote.awake();
-            self.reap();
         }
+        // The drain is real work on real descriptors, so it follows the kernel's clock, paused or
+        // not.
+        let now = self.driver.borrow().kernel().now();
+        let left = deadline.checked_duration_since(now).filter(|left| !left.is_zero());
+        let Some(left) = left else { return Some(false) };
+        self.remote.prepare_to_sleep();
+        let wait = if self.remote.has_messages() {
+            Wait::No
+        } else {
+            Wait::For { timeout: Some(left), idle: false }
+        };
+        self.driver.borrow_mut().enter(wait);
+        self.remote.awake();
+        self.reap();
+        None
     }
 
-    fn end(self, drained: bool) -> bool {
+    /// Whether a turn would find something to do without any completion, message or timer to come.
+    pub(crate) fn has_work_now(&self) -> bool {
+        self.remote.has_messages() || !self.ready.is_empty() || self.driver.borrow().needs_enter()
+    }
+
+    /// The last part of [`Shard::shut_down`]: ends the kernel, or leaks it.
+    pub(crate) fn end(self, drained: bool) -> bool {
         let Shard { remote, driver, .. } = self;
         let mut driver = driver.into_inner();
         remote.publish(driver.counts());
