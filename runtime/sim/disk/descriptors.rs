@@ -60,7 +60,8 @@ pub(super) enum Listing {
 #[derive(Debug)]
 enum Slot {
     Free,
-    Open(usize),
+    /// A description's place, and the serial number of the descriptor.
+    Open(usize, u64),
     /// Taken by something that is not a file of this disk.
     Foreign,
 }
@@ -69,6 +70,8 @@ enum Slot {
 pub(super) struct Descriptors {
     slots: Vec<Slot>,
     descriptions: Vec<Option<Description>>,
+    /// Descriptors that were given out, each of which has a serial number.
+    opened: u64,
 }
 
 impl Descriptors {
@@ -81,6 +84,7 @@ impl Descriptors {
         if index == self.slots.len() {
             self.slots.push(Slot::Free);
         }
+        self.opened += 1;
         self.slots[index] = slot;
         Ok(index as i32 + FIRST)
     }
@@ -95,7 +99,7 @@ impl Descriptors {
         description.descriptors = 1;
         let free = self.descriptions.iter().position(Option::is_none);
         let index = free.unwrap_or(self.descriptions.len());
-        let descriptor = self.place(Slot::Open(index), most)?;
+        let descriptor = self.place(Slot::Open(index, self.opened), most)?;
         if index == self.descriptions.len() {
             self.descriptions.push(None);
         }
@@ -110,8 +114,17 @@ impl Descriptors {
     fn index(&self, descriptor: i32) -> Result<usize, Errno> {
         let slot = descriptor.checked_sub(FIRST).and_then(|index| usize::try_from(index).ok());
         match slot.and_then(|index| self.slots.get(index)) {
-            Some(Slot::Open(index)) => Ok(*index),
+            Some(Slot::Open(index, _)) => Ok(*index),
             _ => Err(Errno(libc::EBADF)),
+        }
+    }
+
+    /// Which of all descriptors that had the number it is.
+    pub(super) fn serial(&self, descriptor: i32) -> Option<u64> {
+        let index = usize::try_from(descriptor.checked_sub(FIRST)?).ok()?;
+        match self.slots.get(index) {
+            Some(Slot::Open(_, serial)) => Some(*serial),
+            _ => None,
         }
     }
 
@@ -127,7 +140,7 @@ impl Descriptors {
 
     pub(super) fn duplicate(&mut self, descriptor: i32, most: usize) -> Result<i32, Errno> {
         let index = self.index(descriptor)?;
-        let copy = self.place(Slot::Open(index), most)?;
+        let copy = self.place(Slot::Open(index, self.opened), most)?;
         let description = self.descriptions[index].as_mut();
         description.expect("a slot's description is there").descriptors += 1;
         Ok(copy)
@@ -160,7 +173,7 @@ impl Descriptors {
 
     /// The numbers in use by files of this disk, in order.
     pub(super) fn open(&self) -> Vec<i32> {
-        let is_open = |slot: &Slot| matches!(slot, Slot::Open(_));
+        let is_open = |slot: &Slot| matches!(slot, Slot::Open(..));
         let numbers = FIRST..FIRST + self.slots.len() as i32;
         numbers.zip(&self.slots).filter(|(_, slot)| is_open(slot)).map(|(n, _)| n).collect()
     }

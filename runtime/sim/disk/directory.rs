@@ -242,8 +242,8 @@ impl FileSystem {
     }
 
     /// The next names of an open directory, at most `most`, in the order of their bytes after `.`
-    /// and `..`; none at the end. Names that come and go meanwhile may be listed or not, every other
-    /// one is listed once.
+    /// and `..`; none at the end. Names that come and go meanwhile may be listed or not, every
+    /// other one is listed once.
     ///
     /// # Errors
     ///

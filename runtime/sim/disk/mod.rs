@@ -33,8 +33,8 @@
 //!
 //! 1. **A write survives, is lost, or is torn at sectors.** A sector is written as a whole (what
 //!    NVMe calls AWUPF of one block, and every disk in use keeps), and as the cache had it: where a
-//!    write survives in a sector that it shares with older ones, theirs survive there too. Otherwise
-//!    writes survive in any combination, and apply in the order of the calls.
+//!    write survives in a sector that it shares with older ones, theirs survive there too.
+//!    Otherwise writes survive in any combination, and apply in the order of the calls.
 //! 2. **The size is the one after one of the calls that changed it**, whatever became of their
 //!    bytes: it is one number in the inode. Bytes that were lost below it read as zeros, as holes
 //!    do; ext4 would rather have the old size, but other modes and file systems do it. What was
@@ -72,6 +72,7 @@ mod descriptors;
 mod directory;
 mod durable;
 mod faults;
+mod identity;
 mod inode;
 mod links;
 mod open;
@@ -306,8 +307,8 @@ impl FileSystem {
         Ok(self.inodes.add(inode))
     }
 
-    /// Frees what `number` takes if it is neither named nor open; forgets it once the medium doesn't
-    /// name it either.
+    /// Frees what `number` takes if it is neither named nor open; forgets it once the medium
+    /// doesn't name it either.
     fn release_if_unused(&mut self, number: u64) {
         let inode = self.inodes.get_mut(number);
         if inode.links > 0 || inode.opens > 0 {

@@ -248,8 +248,8 @@ impl FileSystem {
         Ok(target)
     }
 
-    /// Drops what is clean from the cache: it is read from the medium again. What a failed sync left
-    /// behind is gone then.
+    /// Drops what is clean from the cache: it is read from the medium again. What a failed sync
+    /// left behind is gone then.
     pub fn drop_caches(&mut self) {
         for number in self.inodes.numbers() {
             let inode = self.inodes.get_mut(number);

@@ -1,0 +1,154 @@
+//! A host: what its machine is, and the service that runs on it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use ringhold_runtime::Stepped;
+use ringhold_runtime::task::JoinHandle;
+
+use crate::disk::DiskConfig;
+use crate::faults::Faults;
+use crate::latency::Latency;
+
+/// Names a host of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostId(pub(crate) usize);
+
+/// What a host is made of.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    pub(crate) name: String,
+    pub(crate) shards: usize,
+    pub(crate) ring_entries: (u32, u32),
+    pub(crate) pool_limit: usize,
+    pub(crate) faults: Faults,
+    pub(crate) latency: Latency,
+    pub(crate) disk: DiskConfig,
+}
+
+impl HostConfig {
+    /// A host with one shard, the default queues, a pool of 1 MiB, an empty disk, and no faults.
+    pub fn new(name: impl Into<String>) -> HostConfig {
+        HostConfig {
+            name: name.into(),
+            shards: 1,
+            ring_entries: (256, 512),
+            pool_limit: 1 << 20,
+            faults: Faults::none(),
+            latency: Latency::default(),
+            disk: DiskConfig::default(),
+        }
+    }
+
+    /// How many shards its service has.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> HostConfig {
+        self.shards = shards;
+        self
+    }
+
+    /// The sizes of each shard's queues, in entries, as
+    /// [`Builder::ring_entries`](ringhold_runtime::Builder::ring_entries).
+    #[must_use]
+    pub fn ring_entries(mut self, submissions: u32, completions: u32) -> HostConfig {
+        self.ring_entries = (submissions, completions);
+        self
+    }
+
+    /// How many bytes of buffers the service's pool may grow to.
+    #[must_use]
+    pub fn pool_limit(mut self, bytes: usize) -> HostConfig {
+        self.pool_limit = bytes;
+        self
+    }
+
+    /// What goes wrong on it, and how often.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> HostConfig {
+        self.faults = faults;
+        self
+    }
+
+    /// How long its operations take.
+    #[must_use]
+    pub fn latency(mut self, latency: Latency) -> HostConfig {
+        self.latency = latency;
+        self
+    }
+
+    /// Its disk.
+    #[must_use]
+    pub fn disk(mut self, disk: DiskConfig) -> HostConfig {
+        self.disk = disk;
+        self
+    }
+}
+
+/// What a service's first future may end with: nothing, or a result.
+pub trait Verdict {
+    /// The error's text, if it is one.
+    fn verdict(self) -> Result<(), String>;
+}
+
+impl Verdict for () {
+    fn verdict(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Debug> Verdict for Result<(), E> {
+    fn verdict(self) -> Result<(), String> {
+        self.map_err(|error| format!("{error:?}"))
+    }
+}
+
+type Root = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// What a host runs: called anew at each start.
+pub(crate) struct Service(Box<dyn FnMut() -> Root>);
+
+impl Service {
+    pub(crate) fn new<F>(mut make: impl FnMut() -> F + 'static) -> Service
+    where
+        F: Future<Output: Verdict> + 'static,
+    {
+        Service(Box::new(move || {
+            let future = make();
+            Box::pin(async move { future.await.verdict() })
+        }))
+    }
+
+    pub(crate) fn make(&mut self) -> Root {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+/// A runtime on a host.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) runtime: Stepped,
+    pub(crate) root: JoinHandle<Result<(), String>>,
+    /// Set when the service has ended and its runtime is shutting down: until when, in the host's
+    /// time.
+    pub(crate) ending: Option<Instant>,
+}
+
+/// A host, as the simulation has it beside its machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) config: HostConfig,
+    pub(crate) service: Option<Service>,
+    pub(crate) running: Option<Running>,
+    pub(crate) paused: bool,
+}
+
+/// How long a runtime that ends may wait for its operations: longer than any of them takes.
+pub(crate) const DRAIN: Duration = Duration::from_secs(24 * 3600);

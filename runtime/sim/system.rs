@@ -1,0 +1,97 @@
+//! A simulated host as the runtime's system.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, StartError, System};
+
+use crate::kernel::{RingName, SimKernel};
+use crate::machine::Work;
+use crate::world::Shared;
+
+/// One start of a host's service.
+#[derive(Debug)]
+pub(crate) struct SimSystem {
+    pub(crate) world: Shared,
+    pub(crate) host: usize,
+    pub(crate) incarnation: u32,
+}
+
+impl System for SimSystem {
+    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
+        let ring = self.world.lock().machines[self.host].make_ring(*config);
+        let (world, host, incarnation) = (self.world.clone(), self.host, self.incarnation);
+        let name = RingName { world, host, incarnation, ring };
+        Ok(Box::new(SimKernel { name, config: *config }))
+    }
+
+    fn donor(&self) -> io::Result<Box<dyn Donor>> {
+        Ok(Box::new(SimDonor::default()))
+    }
+
+    fn close(&self, descriptor: RawFd) {
+        let mut world = self.world.lock();
+        let machine = &mut world.machines[self.host];
+        if machine.incarnation == self.incarnation && machine.alive {
+            // As `close(2)`: an error leaves nothing to be done.
+            let _ = machine.files.close(descriptor);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.world.lock().instant(self.host)
+    }
+
+    fn locked_memory_limit(&self) -> Option<u64> {
+        self.world.lock().machines[self.host].locked_memory
+    }
+
+    fn start_thread(
+        &self,
+        _name: String,
+        _stack_bytes: Option<usize>,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<()> {
+        self.world.lock().machines[self.host].threads.push_back(work as Work);
+        Ok(())
+    }
+
+    fn may_block(&self) -> bool {
+        false
+    }
+}
+
+/// The master table of a simulated runtime's pool. Shards are told its entries as they attach.
+#[derive(Debug, Default)]
+struct SimDonor {
+    entries: Mutex<Vec<ArenaEntry>>,
+}
+
+impl Donor for SimDonor {
+    fn register(&self, arena: &ArenaEntry) -> io::Result<()> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.id.slot != arena.id.slot);
+        entries.push(*arena);
+        Ok(())
+    }
+
+    fn clear(&self, slot: u16) -> io::Result<()> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.id.slot != slot);
+        Ok(())
+    }
+
+    fn descriptor(&self) -> RawFd {
+        -1
+    }
+
+    fn can_be_cloned(&self) -> bool {
+        true
+    }
+
+    fn close(&self) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
