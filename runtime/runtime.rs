@@ -23,7 +23,7 @@ use crate::pool::{Sweeper, default_config};
 use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::start_error::StartError;
-use crate::task::{JoinHandle, budget};
+use crate::task::{JoinHandle, budget, coop};
 use crate::threads;
 use crate::time::clock::Clock;
 use crate::uring;
@@ -228,9 +228,11 @@ impl ShardThread {
         }
         let _entered = HandleScope::enter(handle);
         self.hooks.on_start();
-        while !shard.is_stopping() {
-            shard.turn(&|| false);
-        }
+        coop::within(|| {
+            while !shard.is_stopping() {
+                shard.turn(&|| false);
+            }
+        });
         let deadline = self.ends.lock().drain_deadline;
         let deadline = deadline.unwrap_or_else(|| after(self.drain_deadline));
         let drained = shard.shut_down(deadline);
@@ -296,7 +298,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     }
     let mut runtime = Runtime { handle: handle.clone(), ends, ended: false };
     let entered = HandleScope::enter(&handle);
-    let output = run_root(&shard, Box::pin(future));
+    let output = coop::within(|| run_root(&shard, Box::pin(future)));
     let deadline = after(builder.drain_deadline);
     runtime.stop_shards(Some(deadline));
     let bomb = AbortOnUnwind;

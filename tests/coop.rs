@@ -409,6 +409,40 @@ fn what_blocks_a_thread_meets_no_budget() {
     futures::executor::block_on(take(10_000));
 }
 
+/// Code of tokio's that needs tokio's runtime finds none, and its `LocalSet` works on our shards.
+async fn looks_for_tokio() {
+    assert!(tokio::runtime::Handle::try_current().is_err());
+    assert!(std::panic::catch_unwind(|| tokio::spawn(async {})).is_err());
+    assert!(std::panic::catch_unwind(|| tokio::task::spawn_local(async {})).is_err());
+    let set = tokio::task::LocalSet::new();
+    let done = set.run_until(async {
+        let busy = tokio::task::spawn_local(take(10_000));
+        take(10_000).await;
+        busy.await.unwrap();
+        7
+    });
+    assert_eq!(done.await, 7);
+    assert!(std::panic::catch_unwind(|| tokio::task::spawn_local(async {})).is_err());
+}
+
+#[test]
+fn tokios_own_executors_see_nothing_of_it() {
+    let _watchdog = watchdog("tokio's own", 20);
+    Builder::new_current_thread().run(looks_for_tokio()).unwrap();
+    let runtime = Builder::new_multi_thread().shards(1).build().unwrap();
+    runtime.block_on(runtime.handle().spawn_on(0, looks_for_tokio)).unwrap();
+    // And a runtime of ours in one of theirs.
+    let set = tokio::task::LocalSet::new();
+    let outer = set.run_until(async {
+        let inner = tokio::task::spawn_local(async {
+            Builder::new_current_thread().run(take(10_000)).unwrap();
+            tokio::task::spawn_local(async { 7 }).await.unwrap()
+        });
+        inner.await.unwrap()
+    });
+    assert_eq!(futures::executor::block_on(outer), 7);
+}
+
 #[test]
 fn a_runtime_runs_while_its_thread_ends() {
     struct Last(std::sync::mpsc::Sender<u32>);

@@ -11,7 +11,7 @@ const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_TEST_FILE: usize = 600;
 
 /// The invariants that `docs/SAFETY.md` numbers.
-const INVARIANTS: usize = 10;
+const INVARIANTS: usize = 11;
 
 /// How far above an unsafe block its comment may begin, in lines of the statement it is part of.
 const LINES_UP_TO_A_COMMENT: usize = 8;
@@ -208,7 +208,10 @@ fn layers_know_only_the_layers_below() {
             }
             for (number, line) in file.lines() {
                 let other = others.iter().find(|other| code(line).contains(&format!("{other}::")));
-                if let Some(other) = other.filter(|other| words(line).any(|it| it == **other)) {
+                // The channels' budget is tokio's, and has to be set below the channels.
+                let is_budget = file.path == "runtime/task/coop.rs" && other == Some(&"tokio");
+                let is_named = |other: &&&str| !is_budget && words(line).any(|it| it == **other);
+                if let Some(other) = other.filter(is_named) {
                     violations.push(format!("{}:{number}: {other}", file.path));
                 }
             }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use super::coop;
 use crate::context;
 
 /// How many ready steps one poll of a task may take before it has to let the others run.
@@ -17,6 +18,7 @@ thread_local! {
 #[inline]
 pub(crate) fn refill() {
     LEFT.with(|left| left.set(STEPS));
+    coop::refill();
 }
 
 /// Takes one step; when none is left the task is woken again and must return. Off any shard steps
@@ -39,8 +41,9 @@ pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
     })
 }
 
-/// Takes one step of the task's budget, and yields when there is none left: for loops whose awaits
-/// are always ready, such as one that drains a channel.
+/// Takes one step of the task's budget, and yields when there is none left: for loops that compute
+/// long and await nothing else. Sleeps, leases, tokio's channels, its locks and its streams take a
+/// step by themselves each time that they are ready at once.
 ///
 /// # Cancel safety
 ///

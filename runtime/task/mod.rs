@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) mod budget;
+pub(crate) mod coop;
 mod join_error;
 mod join_handle;
 mod join_set;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 
 use crate::context;
-use crate::task::{Id, JoinHandle};
+use crate::task::{Id, JoinHandle, coop};
 
 thread_local! {
     static RUNNING: Cell<Option<Id>> = const { Cell::new(None) };
@@ -127,7 +127,7 @@ where
     F: FnOnce() -> R,
 {
     let aside = context::Aside::step();
-    let result = work();
+    let result = coop::without(work);
     drop(aside);
     result
 }
