@@ -64,6 +64,12 @@ pub fn system() -> std::sync::Arc<dyn System> {
     context::system()
 }
 
+/// Runs a loop that turns shards within a budget for tokio's channels.
+#[doc(hidden)]
+pub fn within_budget<R>(run: impl FnOnce() -> R) -> R {
+    task::coop::within(run)
+}
+
 /// Takes one step of the running task's budget, for futures that may be ready at once.
 #[doc(hidden)]
 #[inline]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ringhold_runtime::Builder;
+use ringhold_runtime::{Builder, within_budget};
 
 use crate::Choose;
 use crate::dice::Dice;
@@ -252,7 +252,10 @@ impl Simulation {
     ///
     /// See [`FailureKind`]; that nothing can happen any more is none here.
     pub fn run_for(&mut self, duration: Duration) -> Result<(), Failure> {
-        let end = self.elapsed().saturating_add(duration);
+        within_budget(|| self.run_to(self.elapsed().saturating_add(duration)))
+    }
+
+    fn run_to(&mut self, end: Duration) -> Result<(), Failure> {
         for _ in 0..self.steps_max {
             let now = self.elapsed();
             if now >= end {
@@ -271,6 +274,13 @@ impl Simulation {
     ///
     /// See [`FailureKind`].
     pub fn run_until(
+        &mut self,
+        done: impl FnMut(&mut Simulation) -> bool,
+    ) -> Result<(), Failure> {
+        within_budget(|| self.run_while_not(done))
+    }
+
+    fn run_while_not(
         &mut self,
         mut done: impl FnMut(&mut Simulation) -> bool,
     ) -> Result<(), Failure> {
@@ -294,7 +304,7 @@ impl Simulation {
     ///
     /// See [`FailureKind`].
     pub fn step(&mut self) -> Result<bool, Failure> {
-        self.step_before(None)
+        within_budget(|| self.step_before(None))
     }
 
     fn step_before(&mut self, end: Option<Duration>) -> Result<bool, Failure> {
