@@ -273,10 +273,7 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`].
-    pub fn run_until(
-        &mut self,
-        done: impl FnMut(&mut Simulation) -> bool,
-    ) -> Result<(), Failure> {
+    pub fn run_until(&mut self, done: impl FnMut(&mut Simulation) -> bool) -> Result<(), Failure> {
         within_budget(|| self.run_while_not(done))
     }
 
