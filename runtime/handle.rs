@@ -16,6 +16,7 @@ use crate::inbox::{Adoption, Message};
 use crate::kernel::System;
 use crate::park;
 use crate::pool::Sweeper;
+use crate::random::SharedRandom;
 use crate::registry::{Remote, Standing};
 use crate::task::{Id, JoinHandle, new_task};
 use crate::time::clock::Clock;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<Clock>,
     pub(crate) sweeper: Sweeper,
     pub(crate) next: AtomicUsize,
+    /// For threads that are no shard.
+    pub(crate) random: SharedRandom,
 }
 
 impl fmt::Debug for Handle {
@@ -72,6 +75,10 @@ impl fmt::Debug for EnterGuard<'_> {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Handle {
         Handle { shared }
+    }
+
+    pub(crate) fn random(&self) -> &SharedRandom {
+        &self.shared.random
     }
 
     /// The runtime that is entered on this thread.

@@ -137,6 +137,10 @@ pub trait System: Send + Sync + 'static {
     fn now(&self) -> Instant;
     /// What this process's user may lock, in bytes; `None` without a limit.
     fn locked_memory_limit(&self) -> Option<u64>;
+    /// What a generator of random numbers begins with: asked once for each shard, in their order,
+    /// and then for the generator of the runtime's other threads. A simulation gives the same
+    /// answers for the same run.
+    fn seed(&self) -> u64;
     /// Runs `work`, which may block, beside the shards: on a thread of its own, unless the system
     /// is simulated.
     ///

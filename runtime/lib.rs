@@ -21,6 +21,7 @@ mod op;
 pub mod ops;
 mod park;
 mod pool;
+mod random;
 mod registry;
 mod runtime;
 mod shard;
@@ -51,6 +52,8 @@ pub use kernel::{
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
+#[doc(hidden)]
+pub use random::random_below;
 #[doc(hidden)]
 pub use shard::Shard;
 #[doc(hidden)]

@@ -20,6 +20,7 @@ use crate::handle::{EnterGuard, Handle, Shared, no_nested_block_on};
 use crate::inbox::Message;
 use crate::kernel::System;
 use crate::pool::{Sweeper, default_config};
+use crate::random::SharedRandom;
 use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::start_error::StartError;
@@ -112,7 +113,7 @@ impl Plan {
 
     pub(crate) fn boot(&self, builder: &Builder) -> Result<Shard, StartError> {
         let kernel = self.system.boot(&builder.kernel)?;
-        Ok(Shard::new(kernel, self.arenas.clone(), self.clock.clone()))
+        Ok(Shard::new(kernel, self.arenas.clone(), self.clock.clone(), self.system.seed()))
     }
 
     pub(crate) fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
@@ -131,6 +132,7 @@ impl Plan {
                 builder.blocking_keep_alive,
                 builder.hooks.clone(),
             ),
+            random: SharedRandom::new(self.system.seed()),
             system: self.system,
             shards,
             arenas: self.arenas,
@@ -168,7 +170,9 @@ fn start_threads(
         ends.lock().running += 1;
         let spawned =
             threads::start(builder.shard_thread_name(), builder.hooks.stack_bytes, move || {
-                let shard = system.boot(&config).map(|kernel| Shard::new(kernel, arenas, clock));
+                let shard = system
+                    .boot(&config)
+                    .map(|kernel| Shard::new(kernel, arenas, clock, system.seed()));
                 thread.run(shard, &booted, &started);
             });
         if let Err(error) = spawned {

@@ -16,6 +16,7 @@ use crate::context::ShardScope;
 use crate::driver::{Driver, DriverCounts, Due, Reclaimed};
 use crate::inbox::Message;
 use crate::kernel::{Kernel, Wait};
+use crate::random::Random;
 use crate::registry::{Remote, ShardId, Standing};
 use crate::task::{Id, JoinHandle, Ran, ReadyQueue, TaskRef, budget, new_task, spawn};
 use crate::time::clock::Clock;
@@ -56,6 +57,7 @@ pub struct Shard {
     /// How many more eager turns may be in vain.
     eager: Cell<u32>,
     polls_since_timers: Cell<u32>,
+    random: Random,
 }
 
 impl fmt::Debug for Shard {
@@ -65,7 +67,12 @@ impl fmt::Debug for Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(kernel: Box<dyn Kernel>, arenas: Arc<Arenas>, clock: Arc<Clock>) -> Shard {
+    pub(crate) fn new(
+        kernel: Box<dyn Kernel>,
+        arenas: Arc<Arenas>,
+        clock: Arc<Clock>,
+        seed: u64,
+    ) -> Shard {
         let remote = Remote::new(kernel.unparker());
         clock.set_shard(&remote);
         let driver = Driver::new(kernel, ArenaTable::new(arenas), remote.clone());
@@ -82,6 +89,7 @@ impl Shard {
             turns: Cell::new(0),
             eager: Cell::new(EAGER_TURNS_IN_VAIN),
             polls_since_timers: Cell::new(0),
+            random: Random::new(seed),
         }
     }
 
@@ -98,6 +106,11 @@ impl Shard {
     #[inline]
     pub(crate) fn driver(&self) -> &RefCell<Driver> {
         &self.driver
+    }
+
+    #[inline]
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
     }
 
     /// What the driver counted since the shard started.

@@ -48,6 +48,10 @@ impl System for SimSystem {
         self.world.lock().machines[self.host].locked_memory
     }
 
+    fn seed(&self) -> u64 {
+        self.world.lock().seeds.number()
+    }
+
     fn start_thread(
         &self,
         _name: String,

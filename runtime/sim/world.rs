@@ -36,6 +36,8 @@ pub(crate) struct World {
     planned: u64,
     pub(crate) machines: Vec<Machine>,
     pub(crate) dice: Dice,
+    /// What the generators of shards begin with.
+    pub(crate) seeds: Dice,
     pub(crate) trace: Trace,
     /// What the runtime did to its kernel that it must never do.
     pub(crate) violations: Vec<String>,
@@ -46,7 +48,8 @@ pub(crate) struct World {
 pub(crate) struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
-    pub(crate) fn new(dice: Dice) -> Shared {
+    pub(crate) fn new(mut dice: Dice) -> Shared {
+        let seeds = dice.split();
         Shared(Arc::new(Mutex::new(World {
             now: 0,
             base: Instant::now(),
@@ -54,6 +57,7 @@ impl Shared {
             planned: 0,
             machines: Vec::new(),
             dice,
+            seeds,
             trace: Trace::new(),
             violations: Vec::new(),
         })))

@@ -11,6 +11,8 @@ mod run_call;
 mod setup;
 mod wake;
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
@@ -57,6 +59,11 @@ impl System for Linux {
 
     fn locked_memory_limit(&self) -> Option<u64> {
         limits::locked_memory_limit()
+    }
+
+    fn seed(&self) -> u64 {
+        // Each state has keys of its own, the first of them from the kernel's generator.
+        RandomState::new().hash_one(())
     }
 }
 

@@ -155,6 +155,10 @@ impl System for HeldSystem {
     fn locked_memory_limit(&self) -> Option<u64> {
         self.linux.locked_memory_limit()
     }
+
+    fn seed(&self) -> u64 {
+        self.linux.seed()
+    }
 }
 
 struct HeldKernel {

@@ -200,6 +200,10 @@ impl System for WatchedSystem {
     fn locked_memory_limit(&self) -> Option<u64> {
         self.linux.locked_memory_limit()
     }
+
+    fn seed(&self) -> u64 {
+        self.linux.seed()
+    }
 }
 
 struct WatchedKernel {
