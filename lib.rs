@@ -41,7 +41,9 @@
 pub use ringhold_macros::{main, test};
 pub use ringhold_runtime::task::{spawn, spawn_blocking, spawn_local, spawn_on};
 pub use ringhold_runtime::{Builder, Handle, Runtime};
-pub use tokio::{join, pin, select, try_join};
+pub use tokio::{join, pin, try_join};
+
+mod select;
 
 pub mod buffers {
     //! Registered buffers: the pool, its leases, and the traits of buffers that go into the kernel.
@@ -114,6 +116,9 @@ pub mod time {
 #[doc(hidden)]
 pub mod __private {
     //! What the macros expand to.
+
+    pub use ringhold_macros::select;
+    pub use ringhold_runtime::{Both, poll_select, random_below};
 
     /// Ends a program whose runtime could not start.
     pub fn start_failed(error: std::io::Error) -> ! {

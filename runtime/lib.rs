@@ -24,6 +24,7 @@ mod pool;
 mod random;
 mod registry;
 mod runtime;
+mod select;
 mod shard;
 mod sqe;
 mod start_error;
@@ -54,6 +55,8 @@ pub use kernel::{
 pub use op::{Entry, Op, Operation};
 #[doc(hidden)]
 pub use random::random_below;
+#[doc(hidden)]
+pub use select::{Both, poll_select};
 #[doc(hidden)]
 pub use shard::Shard;
 #[doc(hidden)]

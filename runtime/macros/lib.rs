@@ -30,6 +30,7 @@
 
 mod arguments;
 mod expand;
+mod select;
 
 use arguments::Kind;
 use proc_macro::TokenStream;
@@ -93,4 +94,13 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(Kind::Test, arguments.into(), item.into(), expand::find_runtime).into()
+}
+
+/// Waits for several futures, and goes on with the first that is ready.
+///
+/// This is what `runtime::select!` hands its branches to, with a path in front of them under which
+/// the runtime is found wherever the macro is used, and a semicolon. It is documented there.
+#[proc_macro]
+pub fn select(branches: TokenStream) -> TokenStream {
+    select::expand(branches.into()).into()
 }

@@ -41,6 +41,30 @@ pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
     })
 }
 
+/// Polls something that is made of parts, some of which take steps and some of which don't: not at
+/// all when no step is left, and at the price of one if it is ready and its parts took none.
+#[inline]
+pub(crate) fn poll_within<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    if context::with_shard(|shard| shard.is_none()) {
+        return poll(cx);
+    }
+    let before = LEFT.with(Cell::get);
+    if before == 0 {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    let polled = poll(cx);
+    LEFT.with(|left| {
+        if polled.is_ready() && left.get() == before {
+            left.set(before - 1);
+        }
+    });
+    polled
+}
+
 /// Takes one step of the task's budget, and yields when there is none left: for loops that compute
 /// long and await nothing else. Sleeps, leases, tokio's channels, its locks and its streams take a
 /// step by themselves each time that they are ready at once.
