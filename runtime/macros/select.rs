@@ -20,6 +20,8 @@ mod keyword {
 /// One branch: `pattern = future (, if condition)? => handler`.
 struct Branch {
     pattern: TokenStream,
+    /// What it matches, of an output that is only looked at.
+    shape: TokenStream,
     future: Expr,
     condition: Option<Expr>,
     handler: TokenStream,
@@ -63,6 +65,7 @@ impl Parse for Select {
 impl Parse for Branch {
     fn parse(input: ParseStream<'_>) -> Result<Branch> {
         let pattern = parse_pattern(input)?;
+        let shape = shape::shape(pattern.clone())?;
         let future = input.parse()?;
         let condition = if input.peek(Token![,]) {
             input.parse::<Token![,]>()?;
@@ -72,7 +75,7 @@ impl Parse for Branch {
             None
         };
         input.parse::<Token![=>]>()?;
-        Ok(Branch { pattern, future, condition, handler: parse_handler(input)? })
+        Ok(Branch { pattern, shape, future, condition, handler: parse_handler(input)? })
     }
 }
 
@@ -86,8 +89,7 @@ fn parse_path(input: ParseStream<'_>) -> Result<TokenStream> {
     Ok(path)
 }
 
-/// The tokens up to the `=`, which stands nowhere in a pattern but in `..=`. They are not looked
-/// into here: the compiler does that, and points at what is wrong.
+/// The tokens up to the `=`, which stands nowhere in a pattern but in `..=`.
 fn parse_pattern(input: ParseStream<'_>) -> Result<TokenStream> {
     let mut pattern = TokenStream::new();
     let mut in_range = false;
@@ -162,5 +164,82 @@ pub(crate) fn expand(tokens: TokenStream) -> TokenStream {
     match Select::parse.parse2(tokens) {
         Ok(select) => select.expand(),
         Err(error) => error.into_compile_error(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> TokenStream {
+        text.parse().expect("the test's text is tokens")
+    }
+
+    /// The tokens of what these branches become.
+    fn expanded(branches: &str) -> String {
+        expand(tokens(&format!("::runtime; {branches}"))).to_string().replace(' ', "")
+    }
+
+    /// Says where the message points: from which column on, in the branches as written.
+    #[track_caller]
+    fn assert_refused(branches: &str, message: &str, at: &str) {
+        let error = Select::parse.parse2(tokens(&format!("::runtime;{branches}")));
+        let Err(error) = error else { panic!("it was accepted: {branches}") };
+        assert_eq!(error.to_string(), message);
+        let column = error.span().start().column - "::runtime;".len();
+        assert_eq!(&branches[column..][..at.len()], at, "{branches}");
+    }
+
+    #[test]
+    fn the_runtime_is_named_by_the_path_in_front() {
+        let text = expand(tokens("$crate; () = a() => {} () = b() => {}")).to_string();
+        for name in ["Both", "poll_select", "random_below"] {
+            let path = format!("$ crate :: __private :: {name}");
+            assert!(text.replace("$crate", "$ crate").contains(&path), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn one_branch_and_biased_ones_draw_no_number() {
+        assert!(!expanded("() = a() => {}").contains("random_below"));
+        assert!(!expanded("biased; () = a() => {} () = b() => {}").contains("random_below"));
+        assert!(expanded("() = a() => {} () = b() => {}").contains("random_below(2u32)"));
+    }
+
+    #[test]
+    fn the_mask_is_no_wider_than_it_has_to_be() {
+        for (count, mask) in
+            [(1, "u8"), (8, "u8"), (9, "u16"), (17, "u32"), (33, "u64"), (64, "u64")]
+        {
+            let text = expanded(&"() = a() => {}".repeat(count));
+            assert!(
+                text.contains(&format!("letmutdisabled:::core::primitive::{mask}=0;")),
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_where_it_is() {
+        let form = "expected `<pattern> = <future> => <handler>`";
+        assert_refused("a => {}", form, "=>");
+        assert_refused("= a() => {}", form, "=");
+        assert_refused("a == b() => {}", "expected an expression", "=");
+        assert_refused("a = b(), when c => {}", "expected `if`", "when");
+        assert_refused("a = b() {}", "expected `=>`", "{}");
+        assert_refused("else => 1, a = b() => {}", "`else` is the last branch", "a = b");
+        let comma = "expected `,`: only a handler in braces needs none";
+        assert_refused("a = b() => c() d = e() => {}", comma, "d = e");
+        let many = "() = a() => {} ".repeat(64) + "() = last() => {}";
+        assert_refused(&many, "`select!` has at most 64 branches", "() = last");
+    }
+
+    #[test]
+    fn a_select_without_a_branch_is_refused() {
+        for branches in ["", "biased;"] {
+            let text = expanded(branches);
+            assert!(text.starts_with("::core::compile_error!"), "{text}");
+            assert!(text.contains("`select!`needsatleastonebranch"), "{text}");
+        }
     }
 }

@@ -25,7 +25,6 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::shape::shape;
 use super::{Branch, Select};
 
 /// `quote!` for names that the user's code can't see and can't take away.
@@ -154,10 +153,9 @@ impl Select {
     fn pair(&self, first: usize, end: usize) -> TokenStream {
         if end - first == 1 {
             let index = Literal::usize_unsuffixed(first);
-            let future = hygienic!(futures.#index);
             // What is no future is reported at the expression that makes it.
             let span = self.branches[first].future.span().resolved_at(Span::mixed_site());
-            return quote_spanned!(span=> ::core::future::IntoFuture::into_future(#future));
+            return quote_spanned!(span=> ::core::future::IntoFuture::into_future(futures.#index));
         }
         let path = &self.path;
         let middle = first.midpoint(end);
@@ -209,7 +207,7 @@ impl Select {
     /// themselves: bare behind a reference they would have to be references.
     fn poll(&self, index: usize, branch: &Branch) -> TokenStream {
         let (bit, future, variant) = (bit(index), name("future", index), name("Branch", index));
-        let shape = shape(&branch.pattern);
+        let shape = &branch.shape;
         hygienic!({
             if disabled & #bit == 0 {
                 match ::core::future::Future::poll(::core::pin::Pin::as_mut(&mut #future), cx) {
