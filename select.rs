@@ -112,8 +112,9 @@
 /// Those that lose are dropped before they are ready. What that means is each future's own affair:
 /// `docs/CANCELLATION.md` has a table with all async functions. In short, what is *safe* there may
 /// lose in a loop, again and again, and nothing is lost: positional reads (`File::read_at`,
-/// `read_fixed`), [`buffers::lease`](crate::buffers::lease), the [`AsyncRead`](crate::io::AsyncRead)
-/// of a file, a channel's `recv`, [`Interval::tick`](crate::time::Interval::tick), and a
+/// `read_fixed`), [`buffers::lease`](crate::buffers::lease), `read` of tokio's
+/// [`AsyncReadExt`](crate::io::AsyncReadExt) on a file, a channel's `recv`,
+/// [`Interval::tick`](crate::time::Interval::tick), and a
 /// [`JoinHandle`](crate::task::JoinHandle) by `&mut`. A write that loses may have happened, or not,
 /// or in part. Loops such as `read_exact`, `read_to_end` and `write_all` don't say how far they
 /// came: pin such a future once, outside of the loop, and wait for it by `&mut`.

@@ -67,13 +67,14 @@ fn reads_of_a_stream_that_lose_lose_no_byte() {
             let (mut won, mut lost) = (0, 0);
             loop {
                 runtime::select! {
-                    count = reader.read(&mut buffer[..random.below(1000) + 1]) => match count.unwrap() {
-                        0 => break,
-                        count => {
-                            won += 1;
-                            received.extend_from_slice(&buffer[..count]);
+                    count = reader.read(&mut buffer[..random.below(1000) + 1]) => {
+                        let count = count.unwrap();
+                        if count == 0 {
+                            break;
                         }
-                    },
+                        won += 1;
+                        received.extend_from_slice(&buffer[..count]);
+                    }
                     () = turns(&mut random) => lost += 1,
                 }
             }

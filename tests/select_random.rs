@@ -1,5 +1,5 @@
-//! `select!`: the branch that is polled first is drawn from the shard's generator, which begins with
-//! what its system says.
+//! `select!`: the branch that is polled first is drawn from the shard's generator, which begins
+//! with what its system says.
 
 mod watched;
 

@@ -1,8 +1,8 @@
-//! The attribute macros of the Ringhold runtime: `#[main]` and `#[test]`.
+//! The macros of the Ringhold runtime: the attributes `#[main]` and `#[test]`, and `select!`.
 //!
-//! The crate `ringhold` re-exports them as `runtime::main` and `runtime::test`; nobody needs this
-//! crate by name. Both take tokio's arguments and the runtime's own, so that
-//! `tokio = { package = "ringhold" }` resolves `#[tokio::main]` and `#[tokio::test]`.
+//! The crate `ringhold` re-exports them as `runtime::main`, `runtime::test` and `runtime::select`;
+//! nobody needs this crate by name. The attributes take tokio's arguments and the runtime's own, so
+//! that `tokio = { package = "ringhold" }` resolves `#[tokio::main]` and `#[tokio::test]`.
 //!
 //! # Arguments
 //!

@@ -91,9 +91,9 @@ impl Select {
     /// The smallest type that has a bit for each branch.
     fn mask(&self) -> TokenStream {
         match self.branches.len() {
-            ..=8 => hygienic!(::core::primitive::u8),
-            ..=16 => hygienic!(::core::primitive::u16),
-            ..=32 => hygienic!(::core::primitive::u32),
+            0..=8 => hygienic!(::core::primitive::u8),
+            9..=16 => hygienic!(::core::primitive::u16),
+            17..=32 => hygienic!(::core::primitive::u32),
             _ => hygienic!(::core::primitive::u64),
         }
     }
@@ -221,7 +221,8 @@ impl Select {
                             _ => false,
                         };
                         if matches {
-                            return ::core::task::Poll::Ready(__RingholdSelected::#variant(output.0));
+                            let selected = __RingholdSelected::#variant(output.0);
+                            return ::core::task::Poll::Ready(selected);
                         }
                     }
                 }
