@@ -208,24 +208,32 @@ impl Select {
     fn poll(&self, index: usize, branch: &Branch) -> TokenStream {
         let (bit, future, variant) = (bit(index), name("future", index), name("Branch", index));
         let shape = &branch.shape;
-        hygienic!({
-            if disabled & #bit == 0 {
-                match ::core::future::Future::poll(::core::pin::Pin::as_mut(&mut #future), cx) {
-                    ::core::task::Poll::Pending => is_pending = true,
-                    ::core::task::Poll::Ready(output) => {
-                        disabled |= #bit;
-                        let output = (output,);
-                        #[allow(unreachable_patterns)]
-                        let matches = match &output {
-                            (#shape,) => true,
-                            _ => false,
-                        };
-                        if matches {
-                            let selected = __RingholdSelected::#variant(output.0);
-                            return ::core::task::Poll::Ready(selected);
-                        }
-                    }
+        hygienic!('branch: {
+            if disabled & #bit != 0 {
+                break 'branch;
+            }
+            let output = match ::core::future::Future::poll(
+                ::core::pin::Pin::as_mut(&mut #future),
+                cx,
+            ) {
+                ::core::task::Poll::Ready(output) => output,
+                // An arm that goes elsewhere lets the compiler settle on a type for an output of
+                // which nothing else says what it is.
+                ::core::task::Poll::Pending => {
+                    is_pending = true;
+                    break 'branch;
                 }
+            };
+            disabled |= #bit;
+            let output = (output,);
+            #[allow(unreachable_patterns)]
+            let matches = match &output {
+                (#shape,) => true,
+                _ => false,
+            };
+            if matches {
+                let selected = __RingholdSelected::#variant(output.0);
+                return ::core::task::Poll::Ready(selected);
             }
         })
     }
