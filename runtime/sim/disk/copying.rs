@@ -145,6 +145,9 @@ impl FileSystem {
     ) -> Result<u64, Errno> {
         let (from, to) = (self.descriptors.get(source)?, self.descriptors.get(target)?);
         let (from_number, to_number) = (from.inode, to.inode);
+        if from.has(libc::O_PATH) || to.has(libc::O_PATH) {
+            return Err(Errno(libc::EBADF));
+        }
         self.inodes.get(from_number).file()?;
         self.inodes.get(to_number).file()?;
         if !from.reads() || !to.writes() || to.has(libc::O_APPEND) {

@@ -2,7 +2,7 @@
 
 use super::descriptors::Description;
 use super::inode::{File, Inode, Kind};
-use super::path::{Last, MAY_READ, MAY_WRITE, Place};
+use super::path::{MAY_READ, MAY_WRITE, Place};
 use super::{Errno, FileSystem};
 
 /// What an open description remembers of the flags it was opened with.
@@ -44,10 +44,7 @@ impl FileSystem {
         }
         let is_exclusive = creates && flags & libc::O_EXCL != 0;
         let follows = flags & libc::O_NOFOLLOW == 0 && !is_exclusive;
-        let place = self.find(directory, path, follows)?;
-        if creates && place.wants_directory && place.last == Last::Name {
-            return Err(Errno(libc::EISDIR));
-        }
+        let place = self.find_to_open(directory, path, follows, creates)?;
         let (number, is_new) = match place.inode {
             Some(_) if is_exclusive => return Err(Errno(libc::EEXIST)),
             Some(number) => (number, false),
@@ -55,7 +52,7 @@ impl FileSystem {
             None => return Err(Errno(libc::ENOENT)),
         };
         if !is_new {
-            self.check_open(number, flags, ends_with_slash(path))?;
+            self.check_open(number, flags, place.wants_directory)?;
             if flags & libc::O_TRUNC != 0 && self.inodes.get(number).file().is_ok() {
                 self.truncate_inode(number, 0)?;
             }
@@ -167,8 +164,4 @@ impl FileSystem {
     pub fn flags(&self, descriptor: i32) -> Result<i32, Errno> {
         Ok(self.descriptors.get(descriptor)?.flags)
     }
-}
-
-fn ends_with_slash(path: &[u8]) -> bool {
-    path.last() == Some(&b'/')
 }

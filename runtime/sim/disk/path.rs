@@ -94,8 +94,14 @@ impl FileSystem {
         if inode.links == 0 { Err(Errno(libc::ENOENT)) } else { Ok(()) }
     }
 
-    /// The directory that a relative path starts from.
+    /// The directory that a path starts from.
     fn start(&self, directory: i32, path: &[u8]) -> Result<u64, Errno> {
+        if path.is_empty() {
+            return Err(Errno(libc::ENOENT));
+        }
+        if path.len() >= PATH_BYTES_MOST {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
         if path.first() == Some(&b'/') {
             return Ok(ROOT);
         }
@@ -108,12 +114,18 @@ impl FileSystem {
     /// Finds what `path` names. The last part is followed where it is a link if `follows`, or if a
     /// slash comes after it.
     pub(super) fn find(&self, directory: i32, path: &[u8], follows: bool) -> Result<Place, Errno> {
-        if path.is_empty() {
-            return Err(Errno(libc::ENOENT));
-        }
-        if path.len() >= PATH_BYTES_MOST {
-            return Err(Errno(libc::ENAMETOOLONG));
-        }
+        self.find_to_open(directory, path, follows, false)
+    }
+
+    /// As `find`; `EISDIR` where a file is to be made but a slash comes after its name, in a link
+    /// too.
+    pub(super) fn find_to_open(
+        &self,
+        directory: i32,
+        path: &[u8],
+        follows: bool,
+        creates: bool,
+    ) -> Result<Place, Errno> {
         let mut at = self.start(directory, path)?;
         let mut rest: Cow<'_, [u8]> = Cow::Borrowed(skip_slashes(path));
         let mut links_left = LINKS_MOST;
@@ -144,6 +156,9 @@ impl FileSystem {
             }
             let found = names.names.get(part).copied();
             let wants_directory = !after.is_empty();
+            if creates && is_last && wants_directory {
+                return Err(Errno(libc::EISDIR));
+            }
             if let Some(Kind::Link(target)) = found.map(|number| &self.inodes.get(number).kind)
                 && (!is_last || follows || wants_directory)
             {
