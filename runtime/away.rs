@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::context;
-use crate::driver::{Key, Nature, Request, Taken, shut_down};
+use crate::driver::{Key, Nature, Request, Taken, Waiter, shut_down};
 use crate::fd::Fd;
 use crate::inbox::Message;
 use crate::op::{Entry, Orphan};
@@ -39,8 +39,8 @@ pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> Arc<Awa
     let mut unstarted = Unstarted(Some(away.clone()));
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unstarted.0.take().expect("a message runs once");
-        let waker = Waker::from(away.clone());
-        let started = parcel.start(shard, waker);
+        let waiter = Waiter::Other(Waker::from(away.clone()));
+        let started = parcel.start(shard, waiter);
         match started {
             Ok(key) => away.lock().key = Some(key),
             Err(error) => away.resolve(Err(error)),
@@ -63,7 +63,8 @@ pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
     let mut unfollowed = Unfollowed { away: Some(away.clone()), key };
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unfollowed.away.take().expect("a message runs once");
-        let old = shard.driver().borrow_mut().set_waker(key, Waker::from(away.clone()));
+        let waiter = Waiter::Other(Waker::from(away.clone()));
+        let old = shard.driver().borrow_mut().set_waiter(key, waiter);
         drop(old);
         // The completion may have come first.
         away.look(shard);
@@ -90,8 +91,8 @@ pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Box<dyn Orphan>, cancell
 }
 
 fn abandon_here(shard: &Shard, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
-    let (due, waker) = shard.driver().borrow_mut().abandon(key, orphan, cancellable);
-    drop(waker);
+    let (due, waiter) = shard.driver().borrow_mut().abandon(key, orphan, cancellable);
+    drop(waiter);
     if let Some(due) = due {
         shard.release(due);
     }
@@ -209,7 +210,7 @@ impl Parcel {
         Parcel { entry, file: file.cloned(), arena, nature, fixed_only }
     }
 
-    fn start(&mut self, shard: &Shard, waker: Waker) -> io::Result<Key> {
+    fn start(&mut self, shard: &Shard, waiter: Waiter) -> io::Result<Key> {
         let Parcel { entry, file, arena, nature, fixed_only } = self;
         let request = Request {
             file: file.as_ref(),
@@ -217,7 +218,7 @@ impl Parcel {
             nature: *nature,
             fixed_only: *fixed_only,
         };
-        shard.driver().borrow_mut().start(entry, request, waker)
+        shard.driver().borrow_mut().start(entry, request, waiter)
     }
 }
 

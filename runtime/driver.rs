@@ -1,13 +1,15 @@
 //! A shard's driver: the kernel, the slots of what is in flight, and the counts of both.
 //!
-//! The driver never runs foreign code. Wakers and orphaned resources that are due come out of
-//! [`Driver::next_due`] one by one, and are woken and dropped by the shard after its borrow of the
-//! driver ended.
+//! The driver never runs foreign code. Tasks of the shard it queues itself; other wakers, and
+//! orphaned resources, that are due come out of [`Driver::next_due`] one by one, and are woken and
+//! dropped by the shard after its borrow of the driver ended.
 
 mod counts;
+mod due;
 mod request;
 mod slots;
 mod submit;
+mod waiter;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,25 +24,18 @@ use crate::kernel::{Cqe, Kernel, Wait};
 use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
 use crate::sqe::Sqe;
-use slots::{SlotState, Slots};
+use crate::task::ReadyQueue;
+use slots::{SlotState, Slots, polled_after_drop};
 use submit::{push, push_with};
 
 pub use counts::DriverCounts;
-pub(crate) use request::{Request, Taken};
+pub(crate) use due::{Due, Reclaimed};
+pub(crate) use request::{Request, Taken, shut_down};
 pub(crate) use slots::{Key, Nature};
+pub(crate) use waiter::Waiter;
 
 /// The completions of cancel requests carry this; nobody waits for them. No key can be the same.
 const CANCEL: u64 = u64::MAX;
-
-/// An operation whose future is gone, and its final completion.
-pub(crate) type Reclaimed = (Box<dyn Orphan>, Cqe);
-
-/// What a completion leaves to be done when the driver is no longer borrowed.
-pub(crate) enum Due {
-    Wake(Waker),
-    Release(Reclaimed),
-    Nothing,
-}
 
 pub(crate) struct Driver {
     kernel: Box<dyn Kernel>,
@@ -106,6 +101,12 @@ impl Driver {
         DriverCounts { overflows: self.kernel.overflows(), ..self.counts }
     }
 
+    /// Completions so far that somebody waited for.
+    #[inline]
+    pub(crate) fn answered(&self) -> u64 {
+        self.counts.completed - self.counts.reclaimed
+    }
+
     /// Operations that the kernel has or that wait for room.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_kernel + self.backlog.len()
@@ -121,7 +122,7 @@ impl Driver {
         self.in_flight() - unbounded.count()
     }
 
-    /// Starts an operation: its slot waits with `waker`, its entry is in the kernel's queue or
+    /// Starts an operation: its slot waits for `waiter`, its entry is in the kernel's queue or
     /// waits for room.
     ///
     /// An error means that nothing was started.
@@ -130,10 +131,10 @@ impl Driver {
         &mut self,
         entry: &mut Entry,
         request: Request<'_>,
-        waker: Waker,
+        waiter: Waiter,
     ) -> io::Result<Key> {
         self.prepare(entry, request)?;
-        Ok(self.admit(entry, request.nature, SlotState::Waiting(waker)))
+        Ok(self.admit(entry, request.nature, SlotState::Waiting(waiter)))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
@@ -215,13 +216,13 @@ impl Driver {
     #[inline]
     pub(crate) fn take(&mut self, key: Key, waker: &Waker) -> Taken {
         let occupied = self.slots.get(key);
-        if let SlotState::Done(cqe) = occupied.slot.state {
+        if let SlotState::Done(result) = occupied.slot.state {
             occupied.free();
-            return Taken::Done(cqe);
+            return Taken::Done(key.completion(result));
         }
         match &occupied.slot.state {
-            SlotState::Waiting(known) if known.will_wake(waker) => Taken::Pending,
-            SlotState::Waiting(_) => Taken::NewWaker,
+            SlotState::Waiting(known) if known.will_be_woken_by(waker) => Taken::Pending,
+            SlotState::Waiting(_) => Taken::NewWaiter,
             _ => polled_after_drop(key),
         }
     }
@@ -231,12 +232,12 @@ impl Driver {
         self.slots.find(key).is_some().then(|| self.take(key, waker))
     }
 
-    /// Changes who is woken, or, if the completion is there already, gives the new waker back as if
-    /// it had been replaced.
-    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Waker {
+    /// Changes who is woken, or, if the completion is there already, gives the new waiter back as
+    /// if it had been replaced.
+    pub(crate) fn set_waiter(&mut self, key: Key, waiter: Waiter) -> Waiter {
         match &mut self.slots.get(key).slot.state {
-            SlotState::Waiting(known) => std::mem::replace(known, waker),
-            SlotState::Done(_) => waker,
+            SlotState::Waiting(known) => std::mem::replace(known, waiter),
+            SlotState::Done(_) => waiter,
             SlotState::Orphaned(_) | SlotState::Vacant { .. } => polled_after_drop(key),
         }
     }
@@ -247,17 +248,17 @@ impl Driver {
         key: Key,
         orphan: Box<dyn Orphan>,
         cancellable: bool,
-    ) -> (Option<Reclaimed>, Option<Waker>) {
+    ) -> (Option<Reclaimed>, Option<Waiter>) {
         let occupied = self.slots.get(key);
-        if let SlotState::Done(cqe) = occupied.slot.state {
+        if let SlotState::Done(result) = occupied.slot.state {
             occupied.free();
-            return (Some((orphan, cqe)), None);
+            return (Some((orphan, key.completion(result))), None);
         }
         if !occupied.slot.pushed && cancellable {
             // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
             let state = occupied.free();
-            let cqe = Cqe { user_data: key.user_data(), result: -libc::ECANCELED, flags: 0 };
-            return (Some((orphan, cqe)), state.into_waker());
+            let cqe = key.completion(-libc::ECANCELED);
+            return (Some((orphan, cqe)), state.into_waiter());
         }
         let orphaned = SlotState::Orphaned(orphan);
         let state = std::mem::replace(&mut occupied.slot.state, orphaned);
@@ -265,7 +266,7 @@ impl Driver {
             self.cancels.push_back(key);
             self.flush_queues();
         }
-        (None, state.into_waker())
+        (None, state.into_waiter())
     }
 
     /// Moves what waits for room into the kernel's queue, as far as there is room.
@@ -388,12 +389,16 @@ impl Driver {
         self.batch.len() >= self.batch.capacity()
     }
 
-    /// Looks at the next of the completions that were fetched; `None` when all were looked at.
+    /// Looks at the completions that were fetched, and queues the tasks that wait for them, up to
+    /// the first that leaves something to be done; `None` when all were looked at.
     #[inline(always)]
-    pub(crate) fn next_due(&mut self) -> Option<Due> {
-        if let Some(&cqe) = self.batch.get(self.seen) {
+    pub(crate) fn next_due(&mut self, ready: &ReadyQueue) -> Option<Due> {
+        while let Some(&cqe) = self.batch.get(self.seen) {
             self.seen += 1;
-            return Some(self.complete(cqe));
+            let due = self.complete(cqe, ready);
+            if due.is_some() {
+                return due;
+            }
         }
         self.batch.clear();
         self.seen = 0;
@@ -403,17 +408,18 @@ impl Driver {
     }
 
     #[inline(always)]
-    fn complete(&mut self, cqe: Cqe) -> Due {
+    fn complete(&mut self, cqe: Cqe, ready: &ReadyQueue) -> Option<Due> {
         self.in_kernel -= 1;
         let key = Key::from_user_data(cqe.user_data);
         let Some(occupied) = self.slots.find(key) else {
             self.counts.strays += u64::from(cqe.user_data != CANCEL);
-            return Due::Nothing;
+            return None;
         };
         self.counts.completed += 1;
-        match std::mem::replace(&mut occupied.slot.state, SlotState::Done(cqe)) {
-            SlotState::Waiting(waker) => Due::Wake(waker),
-            before => self.reclaim(key, before, cqe),
+        match std::mem::replace(&mut occupied.slot.state, SlotState::Done(cqe.result)) {
+            SlotState::Waiting(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
+            SlotState::Waiting(Waiter::Other(waker)) => Some(Due::Wake(waker)),
+            before => Some(self.reclaim(key, before, cqe)),
         }
     }
 
@@ -443,8 +449,7 @@ impl Driver {
                     // As if the kernel had had it, and had answered.
                     self.in_kernel += 1;
                     self.counts.submitted += 1;
-                    let result = -libc::ECANCELED;
-                    self.batch.push(Cqe { user_data: key.user_data(), result, flags: 0 });
+                    self.batch.push(key.completion(-libc::ECANCELED));
                 }
                 None => {}
             }
@@ -458,7 +463,7 @@ impl Driver {
     /// What has completed and was not taken, for futures that outlive the shard.
     pub(crate) fn leftovers(&mut self) -> Vec<(Key, Cqe)> {
         let done = self.slots.iter().filter_map(|(key, slot)| match slot.state {
-            SlotState::Done(cqe) => Some((key, cqe)),
+            SlotState::Done(result) => Some((key, key.completion(result))),
             _ => None,
         });
         done.collect()
@@ -488,13 +493,4 @@ impl Drop for Driver {
             std::process::abort();
         }
     }
-}
-
-#[cold]
-fn polled_after_drop(key: Key) -> ! {
-    panic!("operation {key:?} was polled after it was dropped")
-}
-
-pub(crate) fn shut_down() -> io::Error {
-    io::Error::other("the runtime has shut down, and its shards take no operations")
 }

@@ -25,7 +25,7 @@ use ringhold_buffers::ArenaId;
 use crate::away::{self, Away};
 use crate::call::CallPointer;
 use crate::context;
-use crate::driver::{Key, Request, Taken};
+use crate::driver::{Key, Request, Taken, Waiter};
 use crate::fd::Fd;
 use crate::registry::ShardId;
 use crate::sqe::Sqe;
@@ -195,15 +195,15 @@ impl<T: Operation> Op<T> {
         }
         let mut entry = operation.entry();
         let request = Request::of(operation);
-        // The waker is cloned before the driver is borrowed: cloning runs foreign code.
-        let waker = cx.waker().clone();
         let started = context::with_shard(|shard| {
             *state = match shard {
-                Some(shard) => State::Started {
-                    key: shard.driver().borrow_mut().start(&mut entry, request, waker)?,
-                    shard: shard.id(),
-                },
-                None => State::Away(away::start(entry, request, waker)),
+                Some(shard) => {
+                    // Made before the driver is borrowed: cloning a waker runs foreign code.
+                    let waiter = Waiter::of(cx.waker(), shard.id());
+                    let key = shard.driver().borrow_mut().start(&mut entry, request, waiter)?;
+                    State::Started { key, shard: shard.id() }
+                }
+                None => State::Away(away::start(entry, request, cx.waker().clone())),
             };
             Ok(())
         });
@@ -219,9 +219,9 @@ impl<T: Operation> Op<T> {
             Some(current) if current.id() == shard => {
                 let first = current.driver().borrow_mut().take(key, cx.waker());
                 Some(match first {
-                    Taken::NewWaker => {
-                        let waker = cx.waker().clone();
-                        let old = current.driver().borrow_mut().set_waker(key, waker);
+                    Taken::NewWaiter => {
+                        let waiter = Waiter::of(cx.waker(), shard);
+                        let old = current.driver().borrow_mut().set_waiter(key, waiter);
                         drop(old);
                         Taken::Pending
                     }

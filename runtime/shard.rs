@@ -328,30 +328,32 @@ impl Shard {
     /// for.
     #[inline(always)]
     fn reap(&self) -> bool {
-        let mut came = false;
+        let mut driver = self.driver.borrow_mut();
+        let before = driver.answered();
         loop {
-            let more = self.driver.borrow_mut().fetch();
-            while let Some(due) = self.next_due() {
-                // The driver is free again: now foreign code may run, whose panic must not cost
-                // another its wake-up.
-                match due {
-                    Due::Wake(waker) => {
-                        came = true;
-                        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-                    }
-                    Due::Release(reclaimed) => self.release(reclaimed),
-                    Due::Nothing => {}
-                }
+            let more = driver.fetch();
+            while let Some(due) = driver.next_due(&self.ready) {
+                drop(driver);
+                self.settle(due);
+                driver = self.driver.borrow_mut();
             }
             if !more {
-                return came;
+                return driver.answered() != before;
             }
         }
     }
 
-    #[inline(always)]
-    fn next_due(&self) -> Option<Due> {
-        self.driver.borrow_mut().next_due()
+    /// Does what the driver left to be done. It is free: foreign code may run, whose panic must not
+    /// cost another its wake-up.
+    #[inline(never)]
+    fn settle(&self, due: Due) {
+        match due {
+            Due::Wake(waker) => {
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+            Due::Forget(task) => drop(task),
+            Due::Release(reclaimed) => self.release(reclaimed),
+        }
     }
 
     /// Finishes an operation whose future is gone, whatever a destructor of what it brought does.

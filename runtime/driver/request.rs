@@ -1,5 +1,7 @@
 //! What is asked of the driver to start an operation, and what it answers to a poll.
 
+use std::io;
+
 use ringhold_buffers::ArenaId;
 
 use crate::driver::Nature;
@@ -32,6 +34,11 @@ impl<'a> Request<'a> {
 pub(crate) enum Taken {
     Done(Cqe),
     Pending,
-    /// Still waiting, and with another waker than the one at hand.
-    NewWaker,
+    /// Still waiting, and for another than the one at hand.
+    NewWaiter,
+}
+
+/// The answer of a shard that is past starting anything.
+pub(crate) fn shut_down() -> io::Error {
+    io::Error::other("the runtime has shut down, and its shards take no operations")
 }

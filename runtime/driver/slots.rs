@@ -1,8 +1,8 @@
 //! The slots of a driver: one for each operation in flight, and the keys that name them.
 
 use std::mem;
-use std::task::Waker;
 
+use crate::driver::Waiter;
 use crate::kernel::Cqe;
 use crate::op::{Operation, Orphan};
 
@@ -17,6 +17,11 @@ pub(crate) struct Key {
 impl Key {
     pub(super) fn user_data(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// The operation's final completion.
+    pub(super) fn completion(self, result: i32) -> Cqe {
+        Cqe { user_data: self.user_data(), result, flags: 0 }
     }
 
     pub(super) fn from_user_data(user_data: u64) -> Key {
@@ -53,18 +58,18 @@ pub(super) enum SlotState {
     /// Nobody's; `next` is the vacant slot to be used after this one.
     Vacant { next: u32 },
     /// Its future waits, and holds the resources.
-    Waiting(Waker),
-    /// The final completion came; the future hasn't looked yet.
-    Done(Cqe),
+    Waiting(Waiter),
+    /// The final completion came, with this result; the future hasn't looked yet.
+    Done(i32),
     /// The future is gone; the resources stay here until the final completion.
     Orphaned(Box<dyn Orphan>),
 }
 
 impl SlotState {
     /// Who waits, if anybody does.
-    pub(super) fn into_waker(self) -> Option<Waker> {
+    pub(super) fn into_waiter(self) -> Option<Waiter> {
         match self {
-            SlotState::Waiting(waker) => Some(waker),
+            SlotState::Waiting(waiter) => Some(waiter),
             SlotState::Vacant { .. } | SlotState::Done(_) | SlotState::Orphaned(_) => None,
         }
     }
@@ -165,6 +170,11 @@ fn no_such_operation(key: Key) -> ! {
     panic!("no operation {key:?} is in flight on this shard")
 }
 
+#[cold]
+pub(super) fn polled_after_drop(key: Key) -> ! {
+    panic!("operation {key:?} was polled after it was dropped")
+}
+
 impl Vacant<'_> {
     /// What will name the operation.
     #[inline(always)]
@@ -195,6 +205,8 @@ impl Occupied<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     const NATURE: Nature = Nature { unbounded: false, cancellable: true };
@@ -202,7 +214,7 @@ mod tests {
     fn insert(slots: &mut Slots) -> Key {
         let vacant = slots.vacant();
         let key = vacant.key();
-        vacant.fill(NATURE, true, SlotState::Waiting(Waker::noop().clone()));
+        vacant.fill(NATURE, true, SlotState::Waiting(Waiter::Other(Waker::noop().clone())));
         key
     }
 

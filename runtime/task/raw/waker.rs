@@ -3,12 +3,14 @@
 #![allow(unsafe_code)] // A waker is a counted pointer to its task.
 
 use std::mem::{ManuallyDrop, forget};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
-use std::task::{RawWaker, RawWakerVTable};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::context;
 use crate::inbox::Message;
+use crate::registry::ShardId;
+use crate::task::ReadyQueue;
 use crate::task::raw::{COMPLETE, Header, SCHEDULED, TaskRef};
 
 /// Puts a task with SCHEDULED set where its shard will find it.
@@ -32,6 +34,38 @@ pub(super) static WAKER: RawWakerVTable =
 fn task_of(data: *const ()) -> ManuallyDrop<TaskRef> {
     let header = NonNull::new(data.cast_mut().cast::<Header>()).expect("a waker names a task");
     ManuallyDrop::new(TaskRef { header })
+}
+
+impl TaskRef {
+    /// The task that `waker` wakes, if it is one and `home` is its shard.
+    #[inline]
+    pub(crate) fn of_waker(waker: &Waker, home: ShardId) -> Option<TaskRef> {
+        if !ptr::eq(waker.vtable(), &WAKER) {
+            return None;
+        }
+        // The waker has a count of its own, so the task is there (S10).
+        let task = task_of(waker.data());
+        (task.header().remote.id() == home).then(|| TaskRef::clone(&task))
+    }
+
+    /// Whether this is the task that `waker` wakes.
+    pub(crate) fn is_woken_by(&self, waker: &Waker) -> bool {
+        ptr::eq(waker.vtable(), &WAKER) && ptr::eq(waker.data(), self.header.as_ptr().cast())
+    }
+
+    /// Wakes the task on its home shard, whose queue is `ready`. A task that is queued already
+    /// gives the reference back, since dropping it may free the task, which runs foreign code.
+    #[inline]
+    pub(crate) fn wake_here(self, ready: &ReadyQueue) -> Option<TaskRef> {
+        // A complete task is queued as well, and dropped when its turn comes: to look at one bit
+        // only takes one instruction.
+        let before = self.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+        if before & SCHEDULED != 0 {
+            return Some(self);
+        }
+        ready.push(self);
+        None
+    }
 }
 
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
