@@ -16,6 +16,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -136,14 +137,16 @@ enum State {
 /// When polled where no runtime is entered, or again after it was ready.
 #[must_use = "an operation does nothing unless it is polled"]
 pub struct Op<T: Operation> {
-    state: State,
+    // Neither field drops itself: one look at the resources tells that there is nothing to be done,
+    // and all that is left of a finished operation's drop is that look.
+    state: ManuallyDrop<State>,
     /// The resources; `None` says that the operation is finished, whatever its state was.
-    operation: Option<T>,
+    operation: ManuallyDrop<Option<T>>,
 }
 
 impl<T: Operation> fmt::Debug for Op<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
+        let state = match &*self.state {
             _ if self.operation.is_none() => "finished",
             State::Idle => "idle",
             State::Started { .. } => "started",
@@ -160,7 +163,7 @@ impl<T: Operation> Op<T> {
     /// An operation that starts when it is polled.
     #[inline]
     pub fn new(operation: T) -> Op<T> {
-        Op { state: State::Idle, operation: Some(operation) }
+        Op { state: ManuallyDrop::new(State::Idle), operation: ManuallyDrop::new(Some(operation)) }
     }
 
     /// Starts the operation now, on the shard that is running, and lets it run to its end
@@ -196,7 +199,7 @@ impl<T: Operation> Op<T> {
         let mut entry = operation.entry();
         let request = Request::of(operation);
         let started = context::with_shard(|shard| {
-            *state = match shard {
+            **state = match shard {
                 Some(shard) => {
                     // Made before the driver is borrowed: cloning a waker runs foreign code.
                     let waiter = Waiter::of(cx.waker(), shard.id());
@@ -235,13 +238,23 @@ impl<T: Operation> Op<T> {
             Some(_) => Poll::Pending,
             None => {
                 let away = away::follow(shard, key, cx.waker().clone());
-                let polled = away.poll(cx);
-                self.state = State::Away(away);
-                match polled {
-                    Poll::Ready(outcome) => self.finish(outcome),
-                    Poll::Pending => Poll::Pending,
-                }
+                *self.state = State::Away(away);
+                self.poll_away(cx)
             }
+        }
+    }
+
+    #[cold]
+    fn poll_away(&mut self, cx: &mut Context<'_>) -> Poll<T::Output> {
+        let State::Away(away) = &*self.state else {
+            panic!("an operation at home was polled away")
+        };
+        match away.poll(cx) {
+            Poll::Ready(outcome) => {
+                *self.state = State::Idle;
+                self.finish(outcome)
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -252,17 +265,14 @@ impl<T: Operation> Future for Op<T> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
         let this = self.get_mut();
-        match &this.state {
+        match &*this.state {
             _ if this.operation.is_none() => polled_after_ready(),
             State::Started { shard, key } => {
                 let (shard, key) = (*shard, *key);
                 this.poll_started(shard, key, cx)
             }
             State::Idle => this.start(cx),
-            State::Away(away) => match away.poll(cx) {
-                Poll::Ready(outcome) => this.finish(outcome),
-                Poll::Pending => Poll::Pending,
-            },
+            State::Away(_) => this.poll_away(cx),
         }
     }
 }
@@ -270,24 +280,23 @@ impl<T: Operation> Future for Op<T> {
 impl<T: Operation> Drop for Op<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.operation.is_some() && !matches!(self.state, State::Idle) {
-            self.abandon();
+        if let Some(operation) = self.operation.take() {
+            let state = mem::replace(&mut *self.state, State::Idle);
+            abandon(state, operation);
         }
     }
 }
 
-impl<T: Operation> Op<T> {
-    /// Edges 4 and 5: the kernel may still use the resources, so they move to where its completion
-    /// will be seen.
-    #[cold]
-    fn abandon(&mut self) {
-        let orphan =
-            Box::new(self.operation.take().expect("an operation in flight has its resources"));
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Started { shard, key } => away::abandon(shard, key, orphan, T::CANCELLABLE),
-            State::Away(away) => away.abandon(orphan, T::CANCELLABLE),
-            State::Idle => panic!("an operation that was never started was abandoned"),
+/// Edges 4 and 5: the kernel may still use the resources, so they move to where its completion will
+/// be seen.
+#[cold]
+fn abandon<T: Operation>(state: State, operation: T) {
+    match state {
+        State::Idle => drop(operation),
+        State::Started { shard, key } => {
+            away::abandon(shard, key, Box::new(operation), T::CANCELLABLE);
         }
+        State::Away(away) => away.abandon(Box::new(operation), T::CANCELLABLE),
     }
 }
 
