@@ -64,47 +64,61 @@ impl Holder {
 /// # Ok::<(), ringhold_buffers::LeaseError>(())
 /// ```
 pub struct Lease {
+    /// Behind one pointer: a lease goes into each operation and comes back out of it, through every
+    /// future on the way, and so moves as one word.
+    window: Box<Window>,
+}
+
+struct Window {
     address: Address,
     capacity: u32,
     length: u32,
+    /// That of the holder's block, which operations ask for several times each.
+    arena: Option<ArenaId>,
     holder: Holder,
 }
 
 impl Lease {
     pub(crate) fn new(block: Block, capacity: usize) -> Lease {
         debug_assert_eq!(capacity.div_ceil(PAGE), block.pages());
-        let capacity = capacity as u32;
-        Lease { address: block.address(), capacity, length: 0, holder: Holder::Sole(block) }
+        let window = Window {
+            address: block.address(),
+            capacity: capacity as u32,
+            length: 0,
+            arena: block.arena(),
+            holder: Holder::Sole(block),
+        };
+        Lease { window: Box::new(window) }
     }
 
     /// How many bytes it can hold: what was asked for.
     pub fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.window.capacity as usize
     }
 
     /// How many bytes are filled.
     pub fn len(&self) -> usize {
-        self.length as usize
+        self.window.length as usize
     }
 
     /// Whether no byte is filled.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.window.length == 0
     }
 
     /// The registered arena it lies in; `None` if its pool is an unregistered one.
     pub fn arena(&self) -> Option<ArenaId> {
-        self.holder.block().arena()
+        self.window.arena
     }
 
     /// Forgets all filled bytes.
     pub fn clear(&mut self) {
-        self.length = 0;
+        self.window.length = 0;
     }
 
     /// Forgets the filled bytes from `length` on, if there are any.
     pub fn truncate(&mut self, length: usize) {
-        self.length = self.len().min(length) as u32;
+        self.window.length = self.len().min(length) as u32;
     }
 
     /// Makes `length` bytes filled: forgets those beyond, or adds bytes of value `byte`.
@@ -116,7 +130,7 @@ impl Lease {
         if let Some(added) = length.checked_sub(self.len()) {
             self.spare_capacity_mut()[..added].fill(MaybeUninit::new(byte));
         }
-        self.length = length as u32;
+        self.window.length = length as u32;
     }
 
     /// Adds bytes behind the filled ones.
@@ -141,14 +155,14 @@ impl Lease {
         for (place, &byte) in self.spare_capacity_mut().iter_mut().zip(bytes) {
             place.write(byte);
         }
-        self.length += bytes.len() as u32;
+        self.window.length += bytes.len() as u32;
         Ok(())
     }
 
     /// The bytes behind the filled ones, of which nothing is known.
     pub fn spare_capacity_mut(&mut self) -> &mut [MaybeUninit<u8>] {
         let (filled, capacity) = (self.len(), self.capacity());
-        let start = self.address.advance(filled).get();
+        let start = self.window.address.advance(filled).get();
         // SAFETY: the range lies in the pages of this lease, which are mapped (S4) and nobody
         // else's (S5); the borrow of the lease keeps them so.
         unsafe { slice::from_raw_parts_mut(start.as_ptr().cast(), capacity - filled) }
@@ -160,7 +174,7 @@ impl Lease {
     /// `length` is at most the capacity, and the first `length` bytes have been written.
     pub unsafe fn set_len(&mut self, length: usize) {
         debug_assert!(length <= self.capacity());
-        self.length = length as u32;
+        self.window.length = length as u32;
     }
 
     /// A part of it, to read into or to write from; see [`Slice`]. The range counts from the start
@@ -193,7 +207,7 @@ impl Lease {
     /// ```
     pub fn split_to(&mut self, at: usize) -> Lease {
         assert!(at <= self.capacity(), "split at {at} of a lease of {}", self.capacity());
-        let holder = match &mut self.holder {
+        let holder = match &mut self.window.holder {
             // Each part gets a page at least, for a lease must pin its arena.
             Holder::Sole(block)
                 if at > 0 && at.is_multiple_of(PAGE) && at / PAGE < block.pages() =>
@@ -202,16 +216,18 @@ impl Lease {
             }
             shared => shared.share(),
         };
-        let front = Lease {
-            address: self.address,
+        let window = &mut *self.window;
+        let front = Window {
+            address: window.address,
             capacity: at as u32,
-            length: self.length.min(at as u32),
+            length: window.length.min(at as u32),
+            arena: window.arena,
             holder,
         };
-        self.address = self.address.advance(at);
-        self.capacity -= front.capacity;
-        self.length -= front.length;
-        front
+        window.address = window.address.advance(at);
+        window.capacity -= front.capacity;
+        window.length -= front.length;
+        Lease { window: Box::new(front) }
     }
 
     /// Makes it shared and read-only, without a copy: clonable, and a [`bytes::Bytes`] on demand.
@@ -220,28 +236,28 @@ impl Lease {
     /// # Errors
     /// If the pool's share of frozen memory is used up: the error gives the lease back.
     pub fn freeze(mut self) -> Result<Frozen, FreezeError> {
-        let kept = match &self.holder {
+        let kept = match &self.window.holder {
             Holder::Sole(_) => self.len().div_ceil(PAGE).max(1),
             Holder::Counted(block) => block.pages(),
         };
-        if let Err((frozen, limit)) = self.holder.block().freeze(kept) {
+        if let Err((frozen, limit)) = self.window.holder.block().freeze(kept) {
             return Err(FreezeError { lease: self, frozen, limit });
         }
-        if let Holder::Sole(block) = &mut self.holder {
+        if let Holder::Sole(block) = &mut self.window.holder {
             drop(block.split_off(kept));
-            self.capacity = self.capacity.min((kept * PAGE) as u32);
+            self.window.capacity = self.window.capacity.min((kept * PAGE) as u32);
         }
         Ok(Frozen::new(self))
     }
 
     /// The block that keeps its pages.
     pub(crate) fn block(&self) -> &Block {
-        self.holder.block()
+        self.window.holder.block()
     }
 
     /// Where it begins.
     pub(crate) fn address(&self) -> Address {
-        self.address
+        self.window.address
     }
 }
 
@@ -251,14 +267,14 @@ impl Deref for Lease {
     fn deref(&self) -> &[u8] {
         // SAFETY: the first `length` bytes are initialised (S9), in pages that are mapped (S4) and
         // nobody else's (S5).
-        unsafe { slice::from_raw_parts(self.address.get().as_ptr(), self.len()) }
+        unsafe { slice::from_raw_parts(self.window.address.get().as_ptr(), self.len()) }
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `deref` (S4, S5, S9), and the lease is borrowed exclusively.
-        unsafe { slice::from_raw_parts_mut(self.address.get().as_ptr(), self.len()) }
+        unsafe { slice::from_raw_parts_mut(self.window.address.get().as_ptr(), self.len()) }
     }
 }
 
@@ -279,7 +295,7 @@ impl fmt::Debug for Lease {
         formatter
             .debug_struct("Lease")
             .field("arena", &self.arena())
-            .field("address", &self.address.get())
+            .field("address", &self.window.address.get())
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .finish()
@@ -309,7 +325,7 @@ unsafe impl BufMut for Lease {
     unsafe fn advance_mut(&mut self, count: usize) {
         let spare = self.remaining_mut();
         assert!(count <= spare, "advanced by {count} of {spare} bytes");
-        self.length += count as u32;
+        self.window.length += count as u32;
     }
 
     fn chunk_mut(&mut self) -> &mut UninitSlice {
@@ -321,7 +337,7 @@ unsafe impl BufMut for Lease {
 // else reaches it (S5); the first `length` bytes are initialised (S9).
 unsafe impl IoBuf for Lease {
     fn stable_ptr(&self) -> *const u8 {
-        self.address.get().as_ptr()
+        self.window.address.get().as_ptr()
     }
 
     fn bytes_init(&self) -> usize {
@@ -340,7 +356,7 @@ unsafe impl IoBuf for Lease {
 // SAFETY: as for `IoBuf`, and a lease is exclusive (S5).
 unsafe impl IoBufMut for Lease {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
-        self.address.get().as_ptr()
+        self.window.address.get().as_ptr()
     }
 
     /// Sets the filled length to exactly `position`.
