@@ -33,6 +33,11 @@ const POLLS_A_TURN: u32 = 256;
 const TURNS_BETWEEN_EAGER: u32 = 64;
 const EAGER_TURNS_IN_VAIN: u32 = 2;
 
+/// As long as operations complete while they are submitted, rounds follow each other within a turn,
+/// until there were this many polls: where few tasks are ready at once, what a turn does besides is
+/// shared by as many polls as where many are.
+const POLLS_BETWEEN_TURNS: u32 = 32;
+
 /// While tasks are ready, timers are looked at after this many polls, since reading the clock costs
 /// as much as a poll. Before a shard waits they always are.
 const POLLS_BETWEEN_TIMERS: u32 = 32;
@@ -156,7 +161,8 @@ impl Shard {
         self.push_ready(queued);
     }
 
-    /// One turn: messages, ready tasks, timers, one enter, one batch of completions.
+    /// One turn: messages, then rounds of ready tasks, timers, one enter, one batch of completions.
+    /// There is one round, or as many as completions come at once.
     ///
     /// It waits for something to do if there is nothing, unless `is_awake` says that the caller has
     /// something.
@@ -168,7 +174,17 @@ impl Shard {
             self.remote.publish(self.counts());
         }
         self.receive();
-        self.run_ready();
+        let before = spawn::set_running(None);
+        let mut polls = 0;
+        while self.round(is_awake, &mut polls) && polls < POLLS_BETWEEN_TURNS {}
+        spawn::set_running(before);
+    }
+
+    /// Says whether another round may follow: operations completed while they were submitted, and
+    /// tasks are ready.
+    #[inline(always)]
+    fn round(&self, is_awake: &dyn Fn() -> bool, polls: &mut u32) -> bool {
+        *polls += self.run_ready();
         self.fire_timers();
         let idle = self.ready.is_empty() && !self.stopping.get();
         let mut driver = self.driver.borrow_mut();
@@ -180,13 +196,15 @@ impl Shard {
             driver.enter(Wait::No);
             drop(driver);
         } else {
-            return;
+            return false;
         }
-        if self.reap() {
-            self.eager.set(if waits { self.eager.get() } else { EAGER_TURNS_IN_VAIN });
-        } else if !waits {
-            self.eager.set(self.eager.get().saturating_sub(1));
+        let came = self.reap();
+        if waits {
+            return false;
         }
+        let eager = if came { EAGER_TURNS_IN_VAIN } else { self.eager.get().saturating_sub(1) };
+        self.eager.set(eager);
+        came && !self.ready.is_empty() && !self.stopping.get()
     }
 
     #[inline]
@@ -215,8 +233,10 @@ impl Shard {
         }
     }
 
-    fn run_ready(&self) {
-        let before = spawn::set_running(None);
+    /// Polls the tasks that are ready, and says how many polls it was. A round without a poll counts
+    /// as one: the caller's own future was polled, or completions came.
+    #[inline(always)]
+    fn run_ready(&self) -> u32 {
         let mut polls = 0;
         while polls < POLLS_A_TURN
             && let Some(task) = self.ready.pop()
@@ -228,10 +248,10 @@ impl Shard {
                 self.forget(place);
             }
         }
-        spawn::set_running(before);
-        // A turn without a poll counts as one: the caller's own future was polled, or completions
-        // came.
-        self.polls_since_timers.set(self.polls_since_timers.get() + polls.max(1));
+        spawn::set_running(None);
+        let polls = polls.max(1);
+        self.polls_since_timers.set(self.polls_since_timers.get().saturating_add(polls));
+        polls
     }
 
     fn forget(&self, place: usize) {
