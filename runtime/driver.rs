@@ -416,22 +416,21 @@ impl Driver {
             return None;
         };
         self.counts.completed += 1;
-        match std::mem::replace(&mut occupied.slot.state, SlotState::Done(cqe.result)) {
-            SlotState::Waiting(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
-            SlotState::Waiting(Waiter::Other(waker)) => Some(Due::Wake(waker)),
-            before => Some(self.reclaim(key, before, cqe)),
+        match occupied.slot.state.finish(cqe.result) {
+            Some(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
+            Some(Waiter::Other(waker)) => Some(Due::Wake(waker)),
+            None => Some(self.reclaim(key, cqe.result)),
         }
     }
 
     /// Nobody waited: the slot was all that kept the operation.
     #[cold]
-    fn reclaim(&mut self, key: Key, before: SlotState, cqe: Cqe) -> Due {
-        let SlotState::Orphaned(orphan) = before else {
+    fn reclaim(&mut self, key: Key, result: i32) -> Due {
+        let SlotState::Orphaned(orphan) = self.slots.get(key).free() else {
             panic!("operation {key:?} completed twice");
         };
-        self.slots.get(key).free();
         self.counts.reclaimed += 1;
-        Due::Release((orphan, cqe))
+        Due::Release((orphan, key.completion(result)))
     }
 
     /// Asks the kernel to cancel everything that can be. Operations that wait for room end without

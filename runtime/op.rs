@@ -199,7 +199,8 @@ impl<T: Operation> Op<T> {
         let mut entry = operation.entry();
         let request = Request::of(operation);
         let started = context::with_shard(|shard| {
-            **state = match shard {
+            // What is replaced is `Idle`, and needs no drop.
+            *state = ManuallyDrop::new(match shard {
                 Some(shard) => {
                     // Made before the driver is borrowed: cloning a waker runs foreign code.
                     let waiter = Waiter::of(cx.waker(), shard.id());
@@ -207,7 +208,7 @@ impl<T: Operation> Op<T> {
                     State::Started { key, shard: shard.id() }
                 }
                 None => State::Away(away::start(entry, request, cx.waker().clone())),
-            };
+            });
             Ok(())
         });
         match started {

@@ -66,7 +66,17 @@ pub(super) enum SlotState {
 }
 
 impl SlotState {
+    /// The final completion came: gives who waits, or leaves everything as it is if nobody does.
+    #[inline(always)]
+    pub(super) fn finish(&mut self, result: i32) -> Option<Waiter> {
+        match self {
+            SlotState::Waiting(_) => mem::replace(self, SlotState::Done(result)).into_waiter(),
+            _ => None,
+        }
+    }
+
     /// Who waits, if anybody does.
+    #[inline(always)]
     pub(super) fn into_waiter(self) -> Option<Waiter> {
         match self {
             SlotState::Waiting(waiter) => Some(waiter),

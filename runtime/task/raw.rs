@@ -261,15 +261,16 @@ impl TaskRef {
     #[inline]
     pub(crate) fn run(self) -> Ran {
         let header = self.header;
-        if self.is_complete() {
+        // One step takes the task out of the queue and gives up the queue's reference.
+        let before = self.header().state.fetch_sub(SCHEDULED + REFERENCE, Ordering::AcqRel);
+        debug_assert!(before & SCHEDULED != 0);
+        forget(self);
+        if before & COMPLETE != 0 {
+            given_up(header, before);
             return Ran::Pending;
         }
-        // One step takes the task out of the queue and gives up the queue's reference. The shard's
-        // list holds another one until the task is complete.
-        let state = &self.header().state;
-        let before = state.fetch_sub(SCHEDULED + REFERENCE, Ordering::AcqRel);
-        debug_assert!(before & SCHEDULED != 0 && before >= 2 * REFERENCE);
-        forget(self);
+        // The shard's list holds another one until the task is complete.
+        debug_assert!(before >= 2 * REFERENCE);
         Listed(header).run(before)
     }
 
@@ -462,13 +463,22 @@ impl Clone for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        let state = &self.header().state;
-        let before = state.fetch_sub(REFERENCE, Ordering::Release);
-        if before < 2 * REFERENCE {
-            // The acquire load orders every other owner's last access before the freeing (S10).
-            state.load(Ordering::Acquire);
-            // SAFETY: this was the last reference (S10).
-            unsafe { (self.header().table.free)(self.header) };
+        let before = self.header().state.fetch_sub(REFERENCE, Ordering::Release);
+        given_up(self.header, before);
+    }
+}
+
+/// Frees the task if the reference that was given up was its last. `before` is the state that it
+/// was counted in.
+#[inline]
+fn given_up(header: NonNull<Header>, before: usize) {
+    if before < 2 * REFERENCE {
+        // SAFETY: that was the last reference, so nobody but us reaches the task, and nobody else
+        // frees it (S10).
+        unsafe {
+            // The acquire load orders every other owner's last access before the freeing.
+            header.as_ref().state.load(Ordering::Acquire);
+            (header.as_ref().table.free)(header);
         }
     }
 }
