@@ -319,12 +319,6 @@ impl Driver {
         self.queued || self.has_waiting()
     }
 
-    /// Whether an enter that doesn't wait would do anything.
-    #[inline]
-    pub(crate) fn needs_enter(&self) -> bool {
-        self.has_queued() || self.kernel.needs_enter()
-    }
-
     /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
     ///
     /// With operations that still wait for the queue, it doesn't wait.
@@ -393,10 +387,12 @@ impl Driver {
     /// the first that leaves something to be done; `None` when all were looked at.
     #[inline(always)]
     pub(crate) fn next_due(&mut self, ready: &ReadyQueue) -> Option<Due> {
-        while let Some(&cqe) = self.batch.get(self.seen) {
-            self.seen += 1;
+        let mut seen = self.seen;
+        while let Some(&cqe) = self.batch.get(seen) {
+            seen += 1;
             let due = self.complete(cqe, ready);
             if due.is_some() {
+                self.seen = seen;
                 return due;
             }
         }

@@ -1,6 +1,6 @@
 //! A shard: an executor and a driver, as a value that somebody turns.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -161,7 +161,7 @@ impl Shard {
         self.push_ready(queued);
     }
 
-    /// One turn: messages, then rounds of ready tasks, timers, one enter, one batch of completions.
+    /// One turn: messages, timers, then rounds of ready tasks, one enter, one batch of completions.
     /// There is one round, or as many as completions come at once.
     ///
     /// It waits for something to do if there is nothing, unless `is_awake` says that the caller has
@@ -174,10 +174,14 @@ impl Shard {
             self.remote.publish(self.counts());
         }
         self.receive();
+        self.fire_timers();
         let before = spawn::set_running(None);
         let mut polls = 0;
         while self.round(is_awake, &mut polls) && polls < POLLS_BETWEEN_TURNS {}
         spawn::set_running(before);
+        // A turn without a poll counts as one: the caller's own future was polled, or completions
+        // came.
+        self.polls_since_timers.set(self.polls_since_timers.get().saturating_add(polls.max(1)));
     }
 
     /// Says whether another round may follow: operations completed while they were submitted, and
@@ -185,23 +189,20 @@ impl Shard {
     #[inline(always)]
     fn round(&self, is_awake: &dyn Fn() -> bool, polls: &mut u32) -> bool {
         *polls += self.run_ready();
-        self.fire_timers();
         let idle = self.ready.is_empty() && !self.stopping.get();
         let mut driver = self.driver.borrow_mut();
-        let waits = idle && !(self.eager.get() > 0 && driver.has_queued());
-        if waits {
+        let queued = driver.has_queued();
+        if idle && !(queued && self.eager.get() > 0) {
             drop(driver);
             self.wait(is_awake);
-        } else if driver.needs_enter() {
-            driver.enter(Wait::No);
-            drop(driver);
-        } else {
+            self.reap(self.driver.borrow_mut());
             return false;
         }
-        let came = self.reap();
-        if waits {
+        if !queued && !driver.kernel().needs_enter() {
             return false;
         }
+        driver.enter(Wait::No);
+        let came = self.reap(driver);
         let eager = if came { EAGER_TURNS_IN_VAIN } else { self.eager.get().saturating_sub(1) };
         self.eager.set(eager);
         came && !self.ready.is_empty() && !self.stopping.get()
@@ -233,8 +234,7 @@ impl Shard {
         }
     }
 
-    /// Polls the tasks that are ready, and says how many polls it was. A round without a poll counts
-    /// as one: the caller's own future was polled, or completions came.
+    /// Polls the tasks that are ready, and says how many polls it was.
     #[inline(always)]
     fn run_ready(&self) -> u32 {
         let mut polls = 0;
@@ -249,8 +249,6 @@ impl Shard {
             }
         }
         spawn::set_running(None);
-        let polls = polls.max(1);
-        self.polls_since_timers.set(self.polls_since_timers.get().saturating_add(polls));
         polls
     }
 
@@ -347,8 +345,7 @@ impl Shard {
     /// Takes the completions that arrived, and says whether there were any that somebody waited
     /// for.
     #[inline(always)]
-    fn reap(&self) -> bool {
-        let mut driver = self.driver.borrow_mut();
+    fn reap<'a>(&'a self, mut driver: RefMut<'a, Driver>) -> bool {
         let before = driver.answered();
         loop {
             let more = driver.fetch();
@@ -404,7 +401,7 @@ impl Shard {
         let timers = self.timers.replace(Wheel::new());
         drop(timers);
         self.driver.borrow_mut().cancel_all();
-        self.reap();
+        self.reap(self.driver.borrow_mut());
     }
 
     fn drop_tasks(&self) {
@@ -446,7 +443,7 @@ impl Shard {
         };
         self.driver.borrow_mut().enter(wait);
         self.remote.awake();
-        self.reap();
+        self.reap(self.driver.borrow_mut());
         None
     }
 
