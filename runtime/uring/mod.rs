@@ -121,36 +121,47 @@ impl Uring {
         })
     }
 
-    /// Keeps one read of the wake-up event in flight. `false` if the queue has no room for it.
-    fn arm_wake(&mut self) -> bool {
+    /// Puts one read of the wake-up event in flight. `false` if the queue has no room for it, even
+    /// after it was handed over.
+    #[cold]
+    fn arm_wake(&mut self) -> io::Result<bool> {
+        let read = self.wake.read();
+        // SAFETY: the read's target is static (S2), and `self.wake` keeps the event open.
+        let push = |ring: &mut IoUring| unsafe { ring.submission().push(&read) }.is_ok();
+        self.wake_armed = push(&mut self.ring);
         if !self.wake_armed {
-            let read = self.wake.read();
-            // SAFETY: the read's target is static (S2), and `self.wake` keeps the event open.
-            self.wake_armed = unsafe { self.ring.submission().push(&read) }.is_ok();
+            let to_submit = self.ring.submission().len() as u32;
+            self.submit(to_submit)?;
+            self.wake_armed = push(&mut self.ring);
         }
-        self.wake_armed
+        Ok(self.wake_armed)
     }
 
     #[inline(always)]
-    fn submit(&mut self, wait: Wait) -> io::Result<()> {
-        let to_submit = self.ring.submission().len() as u32;
+    fn submit(&self, to_submit: u32) -> io::Result<()> {
+        let flags = EnterFlags::GETEVENTS | self.enter_with.flags();
+        self.enter_with.enter(to_submit, 0, flags, None)
+    }
+
+    #[inline(never)]
+    fn submit_and_wait(
+        &self,
+        to_submit: u32,
+        timeout: Option<Duration>,
+        idle: bool,
+    ) -> io::Result<()> {
         let mut flags = EnterFlags::GETEVENTS | self.enter_with.flags();
-        match wait {
-            Wait::No => self.enter_with.enter(to_submit, 0, flags, None),
-            Wait::For { timeout, idle } => {
-                if idle && self.no_iowait {
-                    flags |= EnterFlags::NO_IOWAIT;
-                }
-                let Some(timeout) = timeout else {
-                    return self.enter_with.enter(to_submit, 1, flags, None);
-                };
-                let timespec = Timespec::from(timeout.min(Duration::from_secs(1 << 30)));
-                let arguments = SubmitArgs::new().timespec(&timespec);
-                match self.enter_with.enter(to_submit, 1, flags, Some(&arguments)) {
-                    Err(error) if error.raw_os_error() == Some(libc::ETIME) => Ok(()),
-                    other => other,
-                }
-            }
+        if idle && self.no_iowait {
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        let Some(timeout) = timeout else {
+            return self.enter_with.enter(to_submit, 1, flags, None);
+        };
+        let timespec = Timespec::from(timeout.min(Duration::from_secs(1 << 30)));
+        let arguments = SubmitArgs::new().timespec(&timespec);
+        match self.enter_with.enter(to_submit, 1, flags, Some(&arguments)) {
+            Err(error) if error.raw_os_error() == Some(libc::ETIME) => Ok(()),
+            other => other,
         }
     }
 }
@@ -177,21 +188,21 @@ unsafe impl Kernel for Uring {
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        if !self.arm_wake() {
-            // The queue is full of operations: it is handed over first, so that no wait is without
-            // a wake-up.
-            self.submit(Wait::No)?;
-            if !self.arm_wake() {
-                return Ok(());
+        // No wait is without a wake-up.
+        if !self.wake_armed && !self.arm_wake()? {
+            return Ok(());
+        }
+        let queue = self.ring.submission();
+        let (to_submit, overflown) = (queue.len() as u32, queue.cq_overflow());
+        drop(queue);
+        // The enter below flushes what the kernel kept aside.
+        self.overflows += u64::from(overflown);
+        match wait {
+            Wait::For { timeout, idle } if !self.answers.are_there() => {
+                self.submit_and_wait(to_submit, timeout, idle)
             }
+            _ => self.submit(to_submit),
         }
-        // SAFETY: as in `needs_enter` (S8).
-        if unsafe { self.ring.submission_shared() }.cq_overflow() {
-            // The enter below flushes what the kernel kept aside.
-            self.overflows += 1;
-        }
-        let wait = if self.answers.are_there() { Wait::No } else { wait };
-        self.submit(wait)
     }
 
     fn overflows(&self) -> u64 {
