@@ -245,12 +245,6 @@ impl TaskRef {
         self.header().place.set(place);
     }
 
-    /// Puts `next` behind this task in a list. Called on the home shard.
-    #[inline]
-    pub(crate) fn link(&self, next: Option<TaskRef>) {
-        fill(&self.header().next, next);
-    }
-
     /// Takes what stands behind this task off it. Called on the home shard.
     #[inline]
     pub(crate) fn unlink(&self) -> Option<TaskRef> {
@@ -371,6 +365,25 @@ impl TaskRef {
             unsafe { (header.table.drop_output)(self.header) };
         }
         // The join waker, if there is one, is dropped with the task or at its completion.
+    }
+}
+
+/// Names the last task of a ready queue for as long as that holds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Last(NonNull<Header>);
+
+impl Last {
+    #[inline]
+    pub(super) fn of(task: &TaskRef) -> Last {
+        Last(task.header)
+    }
+
+    /// Puts `next` behind this task. Called on the home shard.
+    #[inline]
+    pub(super) fn link(self, next: TaskRef) {
+        // SAFETY: the queue holds a reference to the task that it names as its last, and forgets
+        // the name when it gives the reference away (S10).
+        fill(unsafe { &self.0.as_ref().next }, Some(next));
     }
 }
 

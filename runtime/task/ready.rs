@@ -1,60 +1,45 @@
 //! A shard's ready queue: a list through the tasks themselves, so that queueing one allocates
 //! nothing and can't fail.
 //!
-//! Tasks come in on a stack and go out from another one, and when that is empty the first is turned
-//! over: first come, first served, without a pointer to the end. A task is queued at most once,
-//! since `SCHEDULED` says that it is.
+//! First come, first served. A task is queued at most once, since `SCHEDULED` says that it is.
 
 use std::cell::Cell;
 use std::{iter, mem};
 
 use crate::task::TaskRef;
+use crate::task::raw::Last;
 
 #[derive(Default)]
 pub(crate) struct ReadyQueue {
-    /// The task that came last, before it the one that came last but one, and so on.
-    latest: Cell<Option<TaskRef>>,
-    /// The task that is next, behind it the one after that, and so on; all came before those in
-    /// `latest`.
-    oldest: Cell<Option<TaskRef>>,
+    /// The task that is next, behind it the one after that, and so on.
+    first: Cell<Option<TaskRef>>,
+    /// The task that came last; `None` exactly if `first` is.
+    last: Cell<Option<Last>>,
 }
 
 impl ReadyQueue {
     #[inline]
     pub(crate) fn push(&self, task: TaskRef) {
-        task.link(self.latest.take());
-        fill(&self.latest, Some(task));
+        match self.last.replace(Some(Last::of(&task))) {
+            Some(last) => last.link(task),
+            None => fill(&self.first, Some(task)),
+        }
     }
 
     #[inline]
     pub(crate) fn pop(&self) -> Option<TaskRef> {
-        let task = match self.oldest.take() {
-            Some(task) => task,
-            None => self.turn_over()?,
-        };
-        fill(&self.oldest, task.unlink());
-        Some(task)
-    }
-
-    /// Empties `latest`, and gives the first of those that were in it with the others behind it.
-    fn turn_over(&self) -> Option<TaskRef> {
-        let mut turned = None;
-        let mut latest = self.latest.take();
-        while let Some(task) = latest {
-            latest = task.unlink();
-            task.link(turned);
-            turned = Some(task);
+        let task = self.first.take()?;
+        let next = task.unlink();
+        if next.is_none() {
+            self.last.set(None);
         }
-        turned
+        fill(&self.first, next);
+        Some(task)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        let (latest, oldest) = (self.latest.take(), self.oldest.take());
-        let empty = latest.is_none() && oldest.is_none();
-        fill(&self.latest, latest);
-        fill(&self.oldest, oldest);
-        empty
+        self.last.get().is_none()
     }
 
     /// Drops all that are queued, and what their destructors queue meanwhile.
