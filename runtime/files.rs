@@ -31,12 +31,12 @@ impl FileTable {
         }
     }
 
+    #[cold]
     fn attach_if_worth(&mut self, file: &Fd, kernel: &mut dyn Kernel) -> bool {
         file.is_worth_attaching() && self.attach(file, kernel)
     }
 
     /// A file that can't be registered is used by its number: that costs time and changes nothing.
-    #[cold]
     fn attach(&mut self, file: &Fd, kernel: &mut dyn Kernel) -> bool {
         let slot = file.descriptor() as usize;
         if slot >= self.slots || kernel.set_file(slot as u32, Some(file.descriptor())).is_err() {

@@ -140,7 +140,7 @@ pub struct Op<T: Operation> {
     // Neither field drops itself: one look at the resources tells that there is nothing to be done,
     // and all that is left of a finished operation's drop is that look.
     state: ManuallyDrop<State>,
-    /// The resources; `None` says that the operation is finished, whatever its state was.
+    /// The resources; `None` says that the operation is finished. Its state then is `Idle`.
     operation: ManuallyDrop<Option<T>>,
 }
 
@@ -196,18 +196,21 @@ impl<T: Operation> Op<T> {
         if let Err(error) = operation.check() {
             return self.finish(Err(error));
         }
-        let mut entry = operation.entry();
-        let request = Request::of(operation);
         let started = context::with_shard(|shard| {
+            let mut entry = operation.entry();
             // What is replaced is `Idle`, and needs no drop.
             *state = ManuallyDrop::new(match shard {
                 Some(shard) => {
                     // Made before the driver is borrowed: cloning a waker runs foreign code.
                     let waiter = Waiter::of(cx.waker(), shard.id());
+                    let request = Request::of(operation);
                     let key = shard.driver().borrow_mut().start(&mut entry, request, waiter)?;
                     State::Started { key, shard: shard.id() }
                 }
-                None => State::Away(away::start(entry, request, cx.waker().clone())),
+                None => {
+                    let request = Request::of(operation);
+                    State::Away(away::start(entry, request, cx.waker().clone()))
+                }
             });
             Ok(())
         });
@@ -235,7 +238,11 @@ impl<T: Operation> Op<T> {
             _ => None,
         });
         match taken {
-            Some(Taken::Done(cqe)) => self.finish(cqe.outcome()),
+            Some(Taken::Done(cqe)) => {
+                // `Started` needs no drop either.
+                self.state = ManuallyDrop::new(State::Idle);
+                self.finish(cqe.outcome())
+            }
             Some(_) => Poll::Pending,
             None => {
                 let away = away::follow(shard, key, cx.waker().clone());
@@ -267,7 +274,6 @@ impl<T: Operation> Future for Op<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
         let this = self.get_mut();
         match &*this.state {
-            _ if this.operation.is_none() => polled_after_ready(),
             State::Started { shard, key } => {
                 let (shard, key) = (*shard, *key);
                 this.poll_started(shard, key, cx)

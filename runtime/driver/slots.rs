@@ -1,5 +1,6 @@
 //! The slots of a driver: one for each operation in flight, and the keys that name them.
 
+use std::fmt;
 use std::mem;
 
 use crate::driver::Waiter;
@@ -8,24 +9,45 @@ use crate::op::{Operation, Orphan};
 
 /// Names one operation for as long as anybody may ask for it: the slot's index and the generation
 /// of its use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    index: u32,
-    generation: u32,
+    /// As it goes through the kernel: the generation above the index.
+    user_data: u64,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("index", &self.index())
+            .field("generation", &self.generation())
+            .finish()
+    }
 }
 
 impl Key {
+    fn new(index: u32, generation: u32) -> Key {
+        Key { user_data: u64::from(generation) << 32 | u64::from(index) }
+    }
+
+    fn index(self) -> u32 {
+        self.user_data as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.user_data >> 32) as u32
+    }
+
     pub(super) fn user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.user_data
     }
 
     /// The operation's final completion.
     pub(super) fn completion(self, result: i32) -> Cqe {
-        Cqe { user_data: self.user_data(), result, flags: 0 }
+        Cqe { user_data: self.user_data, result, flags: 0 }
     }
 
     pub(super) fn from_user_data(user_data: u64) -> Key {
-        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
+        Key { user_data }
     }
 }
 
@@ -139,11 +161,11 @@ impl Slots {
     /// The slot that `key` names, if that operation still has one.
     #[inline(always)]
     pub(super) fn find(&mut self, key: Key) -> Option<Occupied<'_>> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        (slot.generation == key.generation).then_some(Occupied {
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        (slot.generation == key.generation()).then_some(Occupied {
             slot,
             vacant: &mut self.vacant,
-            index: key.index,
+            index: key.index(),
         })
     }
 
@@ -165,7 +187,7 @@ impl Slots {
         let occupied = |slot: &&Slot| !matches!(slot.state, SlotState::Vacant { .. });
         (0..)
             .zip(&self.slots)
-            .map(|(index, slot)| (Key { index, generation: slot.generation }, slot))
+            .map(|(index, slot)| (Key::new(index, slot.generation), slot))
             .filter(move |(_, slot)| occupied(slot))
     }
 }
@@ -189,7 +211,7 @@ impl Vacant<'_> {
     /// What will name the operation.
     #[inline(always)]
     pub(super) fn key(&self) -> Key {
-        Key { index: self.index, generation: self.slot.generation }
+        Key::new(self.index, self.slot.generation)
     }
 
     #[inline(always)]
@@ -235,7 +257,7 @@ mod tests {
         assert!(matches!(slots.get(first).free(), SlotState::Waiting(_)));
         assert!(slots.find(first).is_none());
         let second = insert(&mut slots);
-        assert_eq!((first.index, second.index), (0, 0));
+        assert_eq!((first.index(), second.index()), (0, 0));
         assert_ne!(first, second);
         assert!(slots.find(first).is_none() && slots.find(second).is_some());
     }
@@ -244,16 +266,16 @@ mod tests {
     fn vacant_slots_are_used_before_new_ones_are_made() {
         let mut slots = Slots::new();
         let keys = [(); 3].map(|()| insert(&mut slots));
-        assert_eq!(keys.map(|key| key.index), [0, 1, 2]);
+        assert_eq!(keys.map(Key::index), [0, 1, 2]);
         slots.get(keys[0]).free();
         slots.get(keys[2]).free();
-        assert_eq!([(); 3].map(|()| insert(&mut slots).index), [2, 0, 3]);
+        assert_eq!([(); 3].map(|()| insert(&mut slots).index()), [2, 0, 3]);
         assert_eq!(slots.iter().count(), 4);
     }
 
     #[test]
     fn a_key_survives_its_way_through_user_data() {
-        let key = Key { index: 7, generation: u32::MAX };
+        let key = Key::new(7, u32::MAX);
         assert_eq!(key.user_data(), 0xffff_ffff_0000_0007);
         assert_eq!(Key::from_user_data(key.user_data()), key);
     }
@@ -261,6 +283,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "no operation Key { index: 0, generation: 0 } is in flight")]
     fn a_key_without_a_slot_is_named_in_the_panic() {
-        Slots::new().get(Key { index: 0, generation: 0 });
+        Slots::new().get(Key::new(0, 0));
     }
 }
