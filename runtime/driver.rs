@@ -101,12 +101,6 @@ impl Driver {
         DriverCounts { overflows: self.kernel.overflows(), ..self.counts }
     }
 
-    /// Completions so far that somebody waited for.
-    #[inline]
-    pub(crate) fn answered(&self) -> u64 {
-        self.counts.completed - self.counts.reclaimed
-    }
-
     /// Operations that the kernel has or that wait for room.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_kernel + self.backlog.len()
@@ -279,7 +273,7 @@ impl Driver {
 
     #[inline]
     fn has_waiting(&self) -> bool {
-        !self.cancels.is_empty() || !self.backlog.is_empty()
+        self.cancels.len() + self.backlog.len() > 0
     }
 
     #[cold]
@@ -377,9 +371,7 @@ impl Driver {
     /// for.
     #[inline]
     pub(crate) fn fetch(&mut self) -> bool {
-        if self.batch.len() < self.batch.capacity() {
-            self.kernel.reap(&mut self.batch);
-        }
+        self.kernel.reap(&mut self.batch);
         self.batch.len() >= self.batch.capacity()
     }
 

@@ -189,10 +189,10 @@ impl Shard {
     #[inline(always)]
     fn round(&self, is_awake: &dyn Fn() -> bool, polls: &mut u32) -> bool {
         *polls += self.run_ready();
-        let idle = self.ready.is_empty() && !self.stopping.get();
         let mut driver = self.driver.borrow_mut();
         let queued = driver.has_queued();
-        if idle && !(queued && self.eager.get() > 0) {
+        let is_eager = queued && self.eager.get() > 0;
+        if !is_eager && self.ready.is_empty() && !self.stopping.get() {
             drop(driver);
             self.wait(is_awake);
             self.reap(self.driver.borrow_mut());
@@ -202,10 +202,14 @@ impl Shard {
             return false;
         }
         driver.enter(Wait::No);
-        let came = self.reap(driver);
-        let eager = if came { EAGER_TURNS_IN_VAIN } else { self.eager.get().saturating_sub(1) };
-        self.eager.set(eager);
-        came && !self.ready.is_empty() && !self.stopping.get()
+        let woke_others = self.reap(driver);
+        if !self.ready.is_empty() {
+            self.eager.set(EAGER_TURNS_IN_VAIN);
+            return true;
+        }
+        let in_vain = self.eager.get().saturating_sub(1);
+        self.eager.set(if woke_others { EAGER_TURNS_IN_VAIN } else { in_vain });
+        false
     }
 
     #[inline]
@@ -342,20 +346,21 @@ impl Shard {
         Wait::No
     }
 
-    /// Takes the completions that arrived, and says whether there were any that somebody waited
-    /// for.
+    /// Takes the completions that arrived. Tasks that waited for them are ready then; says whether
+    /// others did.
     #[inline(always)]
     fn reap<'a>(&'a self, mut driver: RefMut<'a, Driver>) -> bool {
-        let before = driver.answered();
+        let mut woke_others = false;
         loop {
             let more = driver.fetch();
             while let Some(due) = driver.next_due(&self.ready) {
+                woke_others |= matches!(due, Due::Wake(_));
                 drop(driver);
                 self.settle(due);
                 driver = self.driver.borrow_mut();
             }
             if !more {
-                return driver.answered() != before;
+                return woke_others;
             }
         }
     }
