@@ -454,7 +454,9 @@ impl Shard {
 
     /// Whether a turn would find something to do without any completion, message or timer to come.
     pub(crate) fn has_work_now(&self) -> bool {
-        self.remote.has_messages() || !self.ready.is_empty() || self.driver.borrow().needs_enter()
+        let driver = self.driver.borrow();
+        let entered = !driver.has_queued() && !driver.kernel().needs_enter();
+        self.remote.has_messages() || !self.ready.is_empty() || !entered
     }
 
     /// The last part of [`Shard::shut_down`]: ends the kernel, or leaks it.

@@ -65,6 +65,9 @@ pub fn for_each_seed(seeds: Range<u64>, test: impl Fn(u64) -> Result<(), Failure
             let tested = catch_unwind(AssertUnwindSafe(|| test(seed)));
             if !matches!(tested, Ok(Ok(()))) {
                 next.store(seeds.end, Ordering::Relaxed);
+                if tested.is_err() {
+                    eprintln!("seed {seed} panicked");
+                }
                 return tested;
             }
         }
