@@ -5,6 +5,8 @@
 //! the long run has 20,000 files and 3,072 MiB. A test that lacks what it needs says so and passes,
 //! or fails if `RINGHOLD_MUST_RUN` is 1.
 
+mod common;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -15,7 +17,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use tempfile::TempDir;
 
@@ -57,42 +58,9 @@ fn directory() -> TempDir {
     directory
 }
 
-fn newest_change(path: &Path) -> SystemTime {
-    let metadata = fs::metadata(path).unwrap();
-    if !metadata.is_dir() {
-        return metadata.modified().unwrap();
-    }
-    let entries = fs::read_dir(path).unwrap().map(|entry| newest_change(&entry.unwrap().path()));
-    entries.max().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// The example's binary, beside this test's. `cargo test` builds both; `cargo test --test digest`
-/// leaves the example out, and then it is built here.
 fn digest_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).expect("tests are in target/…/deps");
-        let binary = profile.join("examples/digest");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let sources = ["lib.rs", "buffers", "runtime", "fs", "examples/digest"];
-        let changed = sources.iter().map(|source| newest_change(&root.join(source))).max();
-        if fs::metadata(&binary).is_ok_and(|found| found.modified().ok() >= changed) {
-            return binary;
-        }
-        let name = match profile.file_name().and_then(OsStr::to_str).expect("it is named") {
-            "debug" => "dev",
-            name => name,
-        };
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--example", "digest", "--profile", name, "--target-dir"])
-            .arg(profile.parent().expect("a profile lies in the target directory"))
-            .current_dir(root)
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the example could not be built");
-        binary
-    })
+    BINARY.get_or_init(|| common::example::binary("digest"))
 }
 
 /// The command in `directory`, as a user with the usual limit of locked memory if that is asked

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)] // Each test file is a program that uses a part of this.
 
+pub mod example;
 mod isolated;
 pub mod limits;
 pub mod proc;
