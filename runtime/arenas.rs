@@ -18,7 +18,8 @@ use crate::registry::Remote;
 pub(crate) struct Arenas {
     system: Arc<dyn System>,
     master: Mutex<Master>,
-    shards: OnceLock<Vec<Arc<Remote>>>,
+    /// Weak, because a lease may outlive the shards, whose events would stay open with it.
+    shards: OnceLock<Vec<Weak<Remote>>>,
     this: Weak<Arenas>,
 }
 
@@ -47,7 +48,8 @@ impl Arenas {
     }
 
     /// Tells which shards may attach arenas. Called once, when all of them have booted.
-    pub(crate) fn set_shards(&self, shards: Vec<Arc<Remote>>) {
+    pub(crate) fn set_shards(&self, shards: &[Arc<Remote>]) {
+        let shards = shards.iter().map(Arc::downgrade).collect();
         self.shards.set(shards).expect("the shards of a runtime are set once");
     }
 
@@ -109,7 +111,8 @@ impl Registrar for Arenas {
         }
         let Some(this) = self.this.upgrade() else { return };
         let detachment = Arc::new(Detachment { retiring: Some(retiring), _arenas: this });
-        for shard in self.shards.get().into_iter().flatten() {
+        // A shard that is gone has nothing attached.
+        for shard in self.shards.get().into_iter().flatten().filter_map(Weak::upgrade) {
             let detachment = detachment.clone();
             shard.send(Message::Run(Box::new(move |shard| {
                 let detached = shard.driver().borrow_mut().detach_arena(arena);

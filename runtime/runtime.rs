@@ -117,7 +117,7 @@ impl Plan {
     }
 
     pub(crate) fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
-        self.arenas.set_shards(shards.clone());
+        self.arenas.set_shards(&shards);
         let mut config = builder.pool.clone();
         let config = config.take().unwrap_or_else(|| default_config(&*self.system, shards.len()));
         let config = match builder.pool_limit {

@@ -214,6 +214,19 @@ fn leases_and_frozen_bytes_stay_readable_and_their_memory_goes_with_the_last() {
     );
 }
 
+/// The events that wake shards up go with the shards, and not with what was leased from them.
+#[test]
+fn a_lease_that_outlives_its_runtime_keeps_no_descriptor_open() {
+    isolated("a_lease_that_outlives_its_runtime_keeps_no_descriptor_open").run(|| {
+        let before = proc::open_descriptors();
+        let mut lease = two_shards().block_on(async { buffers::lease(4096).await.unwrap() });
+        let second = Duration::from_secs(1);
+        proc::becomes("the count of descriptors", before, second, proc::open_descriptors);
+        lease.extend_from_slice(b"still good");
+        assert_eq!(&lease[..], b"still good");
+    });
+}
+
 #[test]
 fn who_waits_for_a_lease_when_the_runtime_ends_is_told_that_the_pool_is_closed() {
     let _watchdog = watchdog("waiting for a lease", 60);
