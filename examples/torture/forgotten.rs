@@ -70,6 +70,7 @@ fn forget_in_flight(world: &World) -> std::io::Result<()> {
     forget((read, writer));
     note(&world.tally);
     world.tally.leaked_operations.increment();
+    world.tally.leaked_results.increment();
     world.tally.leaked_descriptors.add(2);
     Ok(())
 }
@@ -91,6 +92,7 @@ async fn forget_read(world: &World, draws: &mut Draws) -> std::io::Result<()> {
     let Ok(lease) = buffers::try_lease(PAGE) else { return Ok(()) };
     let mut read = file.read_fixed(lease, 0);
     if draws.once_in(2) {
+        world.tally.leaked_results.increment();
         let flag = Arc::new(Flag::default());
         let waker = Waker::from(flag.clone());
         if read.poll_unpin(&mut Context::from_waker(&waker)).is_pending() {

@@ -185,9 +185,10 @@ pub fn lines_after_end(
     shards: usize,
     alive: usize,
 ) -> io::Result<Vec<Line>> {
-    // What outlives a runtime knows its shards, and with them the events that woke them up.
-    let known = if tally.forgotten.get() > 0 { shards as u64 } else { 0 };
-    let events = (wake_up_events()?.min(known), "wake-up events that they know");
+    // A shard that has results for whoever comes for them is remembered, with the event that woke
+    // it up.
+    let remembered = tally.leaked_results.get().min(shards as u64);
+    let events = (wake_up_events()?.min(remembered), "events of shards with results");
     let leaked = (tally.leaked_descriptors.get(), "leaked");
     Ok(vec![
         line("pinned", (pinned_kibibytes()?, "KiB"), &[(0, "expected")]),

@@ -98,6 +98,7 @@ pub struct Tally {
 
     /// What forgotten futures hold for good.
     pub leaked_operations: Counter,
+    pub leaked_results: Counter,
     pub leaked_descriptors: Counter,
     pub leaked_bytes: Counter,
 
