@@ -42,11 +42,15 @@ impl Plan {
     }
 
     fn host(&self, simulation: &mut Simulation) -> HostId {
-        let config = HostConfig::new("hunted")
+        let mut config = HostConfig::new("hunted")
             .shards(self.shards)
             .ring_entries(self.rings.0, self.rings.1)
             .pool_limit(64 << 10)
             .faults(self.faults.clone());
+        if self.seed.is_multiple_of(2) {
+            // A pool of four arenas, which come and go; the limit leaves room for three.
+            config = config.pool_limit(256 << 10).locked_memory(208 << 10);
+        }
         simulation.host(config)
     }
 

@@ -23,6 +23,7 @@ pub struct HostConfig {
     pub(crate) shards: usize,
     pub(crate) ring_entries: (u32, u32),
     pub(crate) pool_limit: usize,
+    pub(crate) locked_memory: Option<u64>,
     pub(crate) faults: Faults,
     pub(crate) latency: Latency,
     pub(crate) disk: DiskConfig,
@@ -36,6 +37,7 @@ impl HostConfig {
             shards: 1,
             ring_entries: (256, 512),
             pool_limit: 1 << 20,
+            locked_memory: None,
             faults: Faults::none(),
             latency: Latency::default(),
             disk: DiskConfig::default(),
@@ -61,6 +63,14 @@ impl HostConfig {
     #[must_use]
     pub fn pool_limit(mut self, bytes: usize) -> HostConfig {
         self.pool_limit = bytes;
+        self
+    }
+
+    /// What the service's user may lock, in bytes. Without a limit the pool is one arena; with one
+    /// it grows by smaller ones, and may find that there is no more.
+    #[must_use]
+    pub fn locked_memory(mut self, bytes: u64) -> HostConfig {
+        self.locked_memory = Some(bytes);
         self
     }
 

@@ -85,6 +85,7 @@ impl Simulation {
         files.set_media_faults(config.faults.media());
         let mut machine = Machine::new(config.name.clone(), files, config.faults.clone());
         machine.latency = config.latency;
+        machine.locked_memory = config.locked_memory;
         self.world.lock().machines.push(machine);
         self.hosts.push(Host { config, service: None, running: None, paused: false });
         HostId(self.hosts.len() - 1)

@@ -28,7 +28,8 @@ impl System for SimSystem {
     }
 
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
-        Ok(Box::new(SimDonor::default()))
+        let limit = self.locked_memory_limit();
+        Ok(Box::new(SimDonor { limit, entries: Mutex::default() }))
     }
 
     fn close(&self, descriptor: RawFd) {
@@ -68,8 +69,10 @@ impl System for SimSystem {
 }
 
 /// The master table of a simulated runtime's pool. Shards are told its entries as they attach.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SimDonor {
+    /// What may be locked, in bytes.
+    limit: Option<u64>,
     entries: Mutex<Vec<ArenaEntry>>,
 }
 
@@ -77,6 +80,10 @@ impl Donor for SimDonor {
     fn register(&self, arena: &ArenaEntry) -> io::Result<()> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.id.slot != arena.id.slot);
+        let locked = entries.iter().map(|entry| entry.length).sum::<usize>() + arena.length;
+        if self.limit.is_some_and(|limit| locked as u64 > limit) {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
         entries.push(*arena);
         Ok(())
     }

@@ -153,7 +153,8 @@ impl Worker {
 
     /// Nobody else writes to memory that is leased.
     async fn hold(&mut self) -> io::Result<()> {
-        let length = self.dice.usize(1..8192);
+        // A long one makes the pool grow.
+        let length = if self.dice.u32(..8) == 0 { 40 << 10 } else { self.dice.usize(1..8192) };
         let mut lease = self.lease(length).await?;
         let mark = self.number as u8 ^ 0x5A;
         lease.resize(length, mark);
@@ -165,7 +166,9 @@ impl Worker {
     }
 
     async fn nap(&mut self) {
-        let deadline = Instant::now() + Duration::from_nanos(self.dice.u64(..2_000_000));
+        // In a long one the pool gives back what has gone idle.
+        let most = if self.dice.u32(..30) == 0 { 6_000_000_000 } else { 2_000_000 };
+        let deadline = Instant::now() + Duration::from_nanos(self.dice.u64(..most));
         runtime::time::sleep_until(deadline).await;
         assert!(Instant::now() >= deadline, "a sleep was early");
     }
