@@ -226,11 +226,8 @@ impl World {
             self.arrive(host, ring, user_data, -libc::ENOENT);
             return;
         };
-        let untouchable = {
-            let operation = &machine.ring(ring).in_flight[&number];
-            matches!(operation.request, Request::Close { .. } | Request::Call(_))
-        };
-        if untouchable || machine.faults.strikes(Fault::CancelLate, &mut self.dice) {
+        let is_call = matches!(machine.ring(ring).in_flight[&number].request, Request::Call(_));
+        if is_call || machine.faults.strikes(Fault::CancelLate, &mut self.dice) {
             self.arrive(host, ring, user_data, -libc::EALREADY);
             return;
         }
