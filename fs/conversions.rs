@@ -153,14 +153,18 @@ impl From<OwnedFd> for File {
     }
 }
 
+/// A simulated file has no descriptor, and panics.
 impl AsFd for File {
+    #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
         descriptor::borrow(&self.target.descriptor)
     }
 }
 
+/// A simulated file has no descriptor, and panics.
 impl AsRawFd for File {
+    #[track_caller]
     fn as_raw_fd(&self) -> RawFd {
-        self.target.descriptor.descriptor()
+        self.target.descriptor.real_descriptor()
     }
 }

@@ -7,19 +7,28 @@ use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use ringhold_runtime::{Call, ColdCall, Fd, Op};
 
 /// Takes a descriptor over.
+#[track_caller]
 pub(crate) fn adopt(descriptor: OwnedFd) -> Fd {
-    Fd::new(descriptor.into_raw_fd(), ringhold_runtime::system())
+    let system = ringhold_runtime::system();
+    assert!(
+        system.has_real_descriptors(),
+        "a file of std's is real, and this runtime is simulated: it has no way to that file"
+    );
+    Fd::new(descriptor.into_raw_fd(), system)
 }
 
 /// The descriptor, for as long as the file is borrowed.
+#[track_caller]
 pub(crate) fn borrow(file: &Fd) -> BorrowedFd<'_> {
     // SAFETY: the number stays this file's own as long as a counted owner holds it (S10), and one
     // is borrowed.
-    unsafe { BorrowedFd::borrow_raw(file.descriptor()) }
+    unsafe { BorrowedFd::borrow_raw(file.real_descriptor()) }
 }
 
 /// Gives a descriptor away, if nothing else holds the file.
+#[track_caller]
 pub(crate) fn release(file: Fd) -> Result<OwnedFd, Fd> {
+    file.real_descriptor();
     file.into_descriptor().map(owned)
 }
 

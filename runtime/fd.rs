@@ -106,6 +106,19 @@ impl Fd {
         self.into_descriptor().map(|descriptor| Op::new(Close::new(descriptor, system)))
     }
 
+    /// The descriptor, for code that is none of the runtime's.
+    ///
+    /// # Panics
+    ///
+    /// If the file is simulated: its number is no descriptor of this process.
+    #[track_caller]
+    pub fn real_descriptor(&self) -> RawFd {
+        if !self.shared.system.has_real_descriptors() {
+            no_real_descriptor();
+        }
+        self.shared.descriptor
+    }
+
     /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on
     /// it.
     ///
@@ -128,6 +141,15 @@ impl Fd {
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
+}
+
+#[cold]
+#[track_caller]
+fn no_real_descriptor() -> ! {
+    panic!(
+        "a simulated file has no descriptor of this process: AsFd, AsRawFd, into_std and files that \
+         come from std are not to be had in a simulation"
+    )
 }
 
 impl Shared {

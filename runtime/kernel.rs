@@ -155,6 +155,10 @@ pub trait System: Send + Sync + 'static {
     ) -> io::Result<()> {
         threads::start(name, stack_bytes, work).map(drop)
     }
+    /// Whether its descriptors are the process's own, so that other code can use them, and it theirs.
+    fn has_real_descriptors(&self) -> bool {
+        true
+    }
     /// Whether a thread may wait for what a shard does. Where all the shards turn on one thread, it
     /// would wait for itself.
     fn may_block(&self) -> bool {

@@ -1,9 +1,9 @@
 //! A host's machine: its disk, its clock, and the kernels of the service that runs on it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use ringhold_runtime::{KernelConfig, Wait};
+use ringhold_runtime::{ArenaEntry, KernelConfig, Wait};
 
 use crate::Choose;
 use crate::clock::HostClock;
@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     /// The kernels of this incarnation, by shard; `None` for one that was closed.
     pub(crate) rings: Vec<Option<Ring>>,
     pub(crate) threads: VecDeque<Work>,
+    /// The master table of the service's pool, by slot.
+    pub(crate) arenas: BTreeMap<u16, ArenaEntry>,
     /// What the service's user may lock, in bytes; `None` without a limit.
     pub(crate) locked_memory: Option<u64>,
     next_number: u64,
@@ -59,6 +61,7 @@ impl Machine {
             alive: false,
             rings: Vec::new(),
             threads: VecDeque::new(),
+            arenas: BTreeMap::new(),
             locked_memory: None,
             next_number: 0,
         }
@@ -70,6 +73,7 @@ impl Machine {
         self.incarnation += 1;
         self.alive = true;
         self.rings.clear();
+        self.arenas.clear();
         std::mem::take(&mut self.threads)
     }
 
@@ -297,10 +301,12 @@ impl World {
             return None;
         };
         let slot = transfer.arena?;
-        let arenas = &machine.ring(ring).arenas;
-        let Some(arena) = arenas.get(&slot) else {
+        let Some(arena) = machine.ring(ring).arenas.get(&slot).copied() else {
             return Some(format!("slot {slot} of the buffer table is empty"));
         };
+        if machine.arenas.get(&slot) != Some(&arena) {
+            return Some(format!("slot {slot} of the buffer table has an arena that is gone"));
+        }
         let inside = transfer.spans.iter().all(|span| {
             let end = span.address() + span.length();
             span.address() >= arena.address && end <= arena.address + arena.length

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, StartError, System};
 
 use crate::kernel::{RingName, SimKernel};
-use crate::machine::Work;
+use crate::machine::{Machine, Work};
 use crate::world::Shared;
 
 /// One start of a host's service.
@@ -28,8 +27,8 @@ impl System for SimSystem {
     }
 
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
-        let limit = self.locked_memory_limit();
-        Ok(Box::new(SimDonor { limit, entries: Mutex::default() }))
+        let (world, host, incarnation) = (self.world.clone(), self.host, self.incarnation);
+        Ok(Box::new(SimDonor { world, host, incarnation }))
     }
 
     fn close(&self, descriptor: RawFd) {
@@ -63,6 +62,10 @@ impl System for SimSystem {
         Ok(())
     }
 
+    fn has_real_descriptors(&self) -> bool {
+        false
+    }
+
     fn may_block(&self) -> bool {
         false
     }
@@ -71,26 +74,36 @@ impl System for SimSystem {
 /// The master table of a simulated runtime's pool. Shards are told its entries as they attach.
 #[derive(Debug)]
 struct SimDonor {
-    /// What may be locked, in bytes.
-    limit: Option<u64>,
-    entries: Mutex<Vec<ArenaEntry>>,
+    world: Shared,
+    host: usize,
+    incarnation: u32,
+}
+
+impl SimDonor {
+    /// Looks at the table; an earlier service's is not there any more.
+    fn with_table<R: Default>(&self, look: impl FnOnce(&mut Machine) -> R) -> R {
+        let mut world = self.world.lock();
+        let machine = &mut world.machines[self.host];
+        if machine.incarnation == self.incarnation { look(machine) } else { R::default() }
+    }
 }
 
 impl Donor for SimDonor {
     fn register(&self, arena: &ArenaEntry) -> io::Result<()> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| entry.id.slot != arena.id.slot);
-        let locked = entries.iter().map(|entry| entry.length).sum::<usize>() + arena.length;
-        if self.limit.is_some_and(|limit| locked as u64 > limit) {
-            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
-        }
-        entries.push(*arena);
-        Ok(())
+        let full = self.with_table(|machine| {
+            let others = machine.arenas.values().filter(|other| other.id.slot != arena.id.slot);
+            let locked = others.map(|other| other.length).sum::<usize>() + arena.length;
+            let full = machine.locked_memory.is_some_and(|limit| locked as u64 > limit);
+            if !full {
+                machine.arenas.insert(arena.id.slot, *arena);
+            }
+            full
+        });
+        if full { Err(io::Error::from_raw_os_error(libc::ENOMEM)) } else { Ok(()) }
     }
 
     fn clear(&self, slot: u16) -> io::Result<()> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| entry.id.slot != slot);
+        self.with_table(|machine| machine.arenas.remove(&slot));
         Ok(())
     }
 
@@ -103,6 +116,6 @@ impl Donor for SimDonor {
     }
 
     fn close(&self) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.with_table(|machine| machine.arenas.clear());
     }
 }
