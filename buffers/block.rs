@@ -2,10 +2,7 @@
 //! builds.
 #![allow(unsafe_code)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use crate::{
     PAGE,
@@ -13,6 +10,7 @@ use crate::{
     region::{Address, bury, inspect},
     registrar::ArenaId,
     request::Grant,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Pages that are leased: the only owner of their memory until it is dropped.

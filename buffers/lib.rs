@@ -37,6 +37,8 @@ mod request;
 mod slice;
 mod slots;
 mod state;
+#[doc(hidden)]
+pub mod sync;
 mod waiters;
 
 pub use config::PoolConfig;

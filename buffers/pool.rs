@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     mem::{self, ManuallyDrop},
     panic::{RefUnwindSafe, UnwindSafe},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     registrar::Retiring,
     request::{Grant, Growth, Request, Short, Step},
     state::State,
+    sync::Mutex,
 };
 
 /// Below this many bytes growing by less is not tried in steps, but only with what was asked for.

@@ -6,8 +6,9 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
 
 use crate::inbox::Message;

@@ -5,8 +5,10 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::context;
 use crate::driver::{Key, Nature, Request, Taken, Waiter, shut_down};

@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
 use crate::builder::ThreadHooks;
 use crate::context::HandleScope;
@@ -107,7 +109,7 @@ impl BlockingPool {
         };
         dropped.into_iter().for_each(Job::cancel);
         // A closure that drops its own runtime can't wait for itself.
-        let own = usize::from(POOL.get() == self.inner.address());
+        let own = usize::from(POOL.with(Cell::get) == self.inner.address());
         let mut state = self.inner.lock();
         while state.threads > own {
             state = match deadline {
@@ -191,7 +193,7 @@ impl Inner {
     }
 
     fn work(&self) {
-        POOL.set(self.address());
+        POOL.with(|pool| pool.set(self.address()));
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {

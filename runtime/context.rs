@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
+use ringhold_buffers::sync::thread_local;
+
 use crate::builder::Builder;
 use crate::handle::Handle;
 use crate::kernel::System;

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::mem;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
+
+use ringhold_buffers::sync::Mutex;
+use ringhold_buffers::sync::atomic::{AtomicU32, Ordering};
 
 use crate::context;
 use crate::driver::Driver;

@@ -16,6 +16,8 @@ mod files;
 mod handle;
 mod inbox;
 mod kernel;
+#[cfg(test)]
+mod models;
 mod op;
 #[doc(hidden)]
 pub mod ops;

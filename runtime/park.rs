@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_buffers::sync::thread::{self, Thread};
 
 use crate::context;
 use crate::handle::no_nested_block_on;

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_buffers::{Lease, LeaseError, LeaseFuture, Occupancy, Pool, PoolConfig};
 
 use crate::context;

@@ -1,12 +1,13 @@
 //! What of a shard is known to other threads, and outlives it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, PoisonError};
 
-use crossbeam_queue::SegQueue;
+use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use ringhold_buffers::sync::{Mutex, MutexGuard, Queue, StaticMutex, StaticMutexGuard};
 
 use crate::driver::{DriverCounts, Key};
 use crate::inbox::Message;
@@ -59,7 +60,7 @@ impl Standing {
 /// The side of a shard that every thread may reach: its inbox, and how to wake it.
 pub(crate) struct Remote {
     id: ShardId,
-    inbox: SegQueue<Message>,
+    inbox: Queue<Message>,
     /// Set by the shard before it waits, cleared by who wakes it: only one of many senders makes
     /// the system call.
     asleep: AtomicBool,
@@ -86,7 +87,7 @@ impl Remote {
     pub(crate) fn new(unparker: Arc<dyn Unpark>) -> Arc<Remote> {
         let remote = Arc::new(Remote {
             id: ShardId::next(),
-            inbox: SegQueue::new(),
+            inbox: Queue::new(),
             asleep: AtomicBool::new(false),
             standing: AtomicU8::new(Standing::Running as u8),
             unparker,
@@ -201,9 +202,9 @@ impl Remote {
     }
 }
 
-fn shards() -> MutexGuard<'static, HashMap<ShardId, Arc<Remote>>> {
-    static SHARDS: OnceLock<Mutex<HashMap<ShardId, Arc<Remote>>>> = OnceLock::new();
-    SHARDS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+fn shards() -> StaticMutexGuard<'static, BTreeMap<ShardId, Arc<Remote>>> {
+    static SHARDS: StaticMutex<BTreeMap<ShardId, Arc<Remote>>> = StaticMutex::new(BTreeMap::new());
+    SHARDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The shard of that name. `None` means that it ended, every final completion was seen, and nothing

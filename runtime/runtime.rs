@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringhold_buffers::Pool;
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
@@ -337,7 +338,10 @@ impl Wake for Root {
 
 /// Turns the shard until `future` is ready, and drops it within the shard. A panic of either is
 /// given back: what is in flight has to be drained before it goes on.
-fn run_root<F: Future>(shard: &Shard, mut future: Pin<Box<F>>) -> thread::Result<F::Output> {
+pub(crate) fn run_root<F: Future>(
+    shard: &Shard,
+    mut future: Pin<Box<F>>,
+) -> thread::Result<F::Output> {
     let output = poll_root(shard, future.as_mut());
     let _scope = ShardScope::enter(shard);
     catch_unwind(AssertUnwindSafe(|| drop(future)))?;

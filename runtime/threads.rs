@@ -1,7 +1,8 @@
 //! The one place where threads are started.
 
 use std::io;
-use std::thread;
+
+use ringhold_buffers::sync::thread;
 
 /// Starts a thread. Nobody joins it: what it is waited for by is said where its work is.
 pub(crate) fn start(

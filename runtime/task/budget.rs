@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use ringhold_buffers::sync::thread_local;
+
 use super::coop;
 use crate::context;
 

@@ -6,10 +6,11 @@ use std::future::{Future, poll_fn};
 use std::mem::replace;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::handle::Handle;

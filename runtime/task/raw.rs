@@ -21,15 +21,16 @@
 mod waker;
 
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::mem::{ManuallyDrop, forget};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, Waker};
+
+use ringhold_buffers::sync::atomic::{AtomicUsize, Ordering};
+use ringhold_buffers::sync::{Cell, UnsafeCell};
 
 use crate::registry::Remote;
 use crate::task::ready::fill;

@@ -3,8 +3,9 @@
 //!
 //! First come, first served. A task is queued at most once, since `SCHEDULED` says that it is.
 
-use std::cell::Cell;
 use std::{iter, mem};
+
+use ringhold_buffers::sync::Cell;
 
 use crate::task::TaskRef;
 use crate::task::raw::Last;

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::future::Future;
 
+use ringhold_buffers::sync::thread_local;
+
 use crate::context;
 use crate::task::{Id, JoinHandle, coop};
 

@@ -15,9 +15,11 @@
 //! allocates.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
+
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::context;
 use crate::inbox::Message;

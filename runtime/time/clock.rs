@@ -1,9 +1,11 @@
 //! The runtime's clock: the system's, until a test pauses it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use ringhold_buffers::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::kernel::System;
 use crate::registry::Remote;

@@ -1,0 +1,183 @@
+//! A kernel for models: it completes what it is told to, and waits as io_uring does.
+
+#![allow(unsafe_code)] // It implements the unsafe trait of kernels, and does nothing unsafe.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::opcode;
+use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::call::Call;
+use crate::kernel::{
+    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+};
+use crate::sqe::Sqe;
+use crate::start_error::StartError;
+
+/// What a [`ModelKernel`] shares with the threads that wake it, and with its device.
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    unparked: bool,
+    /// Operations stay in flight until [`Gate::finish`], or until they are cancelled.
+    holding: bool,
+    held: Vec<u64>,
+    done: Vec<Cqe>,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    /// From now on operations wait for the device.
+    pub(super) fn hold(&self) {
+        self.lock().holding = true;
+    }
+
+    /// The device has done all that it was given so far.
+    pub(super) fn finish(&self) {
+        let mut state = self.lock();
+        let held = std::mem::take(&mut state.held);
+        state.done.extend(held.into_iter().map(|user_data| complete(user_data, 0)));
+        self.changed.notify_one();
+    }
+}
+
+impl Unpark for Gate {
+    fn unpark(&self) {
+        self.lock().unparked = true;
+        self.changed.notify_one();
+    }
+}
+
+fn complete(user_data: u64, result: i32) -> Cqe {
+    Cqe { user_data, result, flags: 0 }
+}
+
+pub(super) struct ModelKernel {
+    gate: Arc<Gate>,
+    queue: Vec<Sqe>,
+    now: Instant,
+}
+
+impl ModelKernel {
+    pub(super) fn new(gate: Arc<Gate>, now: Instant) -> ModelKernel {
+        ModelKernel { gate, queue: Vec::new(), now }
+    }
+}
+
+impl State {
+    fn take(&mut self, sqe: &Sqe) {
+        if sqe.opcode == opcode::AsyncCancel::CODE {
+            if let Some(place) = self.held.iter().position(|&held| held == sqe.address) {
+                self.done.push(complete(self.held.remove(place), -libc::ECANCELED));
+            }
+            self.done.push(complete(sqe.user_data, 0));
+        } else if self.holding {
+            self.held.push(sqe.user_data);
+        } else {
+            self.done.push(complete(sqe.user_data, 0));
+        }
+    }
+}
+
+// SAFETY: each entry is completed once; what it points to is never touched (S1).
+unsafe impl Kernel for ModelKernel {
+    unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+        self.queue.push(*sqe);
+        Ok(())
+    }
+
+    unsafe fn call(&mut self, _: u64, _: NonNull<Call>) {
+        panic!("no model makes cold calls");
+    }
+
+    fn needs_enter(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let mut state = self.gate.lock();
+        self.queue.drain(..).for_each(|sqe| state.take(&sqe));
+        if matches!(wait, Wait::For { .. }) {
+            while !state.unparked && state.done.is_empty() {
+                state = self.gate.changed.wait(state).expect("no holder panics");
+            }
+        }
+        // Every enter takes what woke it, also if it did not wait.
+        state.unparked = false;
+        Ok(())
+    }
+
+    fn reap(&mut self, batch: &mut Vec<Cqe>) {
+        batch.append(&mut self.gate.lock().done);
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity { submissions: 8, operations: 8, files: 0 }
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.gate.clone()
+    }
+
+    fn set_file(&mut self, _: u32, _: Option<RawFd>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn attach_arenas(&mut self, _: &dyn Donor, _: &[ArenaEntry]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn detach_arena(&mut self, _: u16) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unregister(&mut self) {}
+}
+
+/// A machine whose time stands still.
+pub(super) struct ModelSystem {
+    pub(super) epoch: Instant,
+}
+
+impl ModelSystem {
+    pub(super) fn new() -> ModelSystem {
+        // Long enough after the beginning of time for a test to go back.
+        ModelSystem { epoch: Instant::now() + Duration::from_secs(1) }
+    }
+}
+
+impl System for ModelSystem {
+    fn boot(&self, _: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
+        panic!("a model makes its kernels by itself");
+    }
+
+    fn donor(&self) -> io::Result<Box<dyn Donor>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn close(&self, _: RawFd) {}
+
+    fn now(&self) -> Instant {
+        self.epoch
+    }
+
+    fn locked_memory_limit(&self) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,182 @@
+//! Operations that are begun, polled or dropped away from their shard: each is resolved once, and
+//! what it holds is released once, where the kernel is done with it.
+
+#![allow(unsafe_code)] // An operation of its own, which points to nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
+
+use io_uring::opcode;
+use ringhold_buffers::sync::model;
+
+use super::{Counted, Machine, count, poll, start, stop};
+use crate::op::{Entry, Op, Operation};
+
+/// A nop that holds something, which is released with it.
+struct Holding {
+    _held: Counted,
+}
+
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
+unsafe impl Operation for Holding {
+    type Output = io::Result<()>;
+
+    fn entry(&mut self) -> Entry {
+        opcode::Nop::new().build().into()
+    }
+
+    fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {
+        outcome.map(drop)
+    }
+}
+
+fn holding() -> (Op<Holding>, Arc<AtomicUsize>) {
+    let drops = Arc::new(AtomicUsize::new(0));
+    (Op::new(Holding { _held: Counted(drops.clone()) }), drops)
+}
+
+/// Starts an operation on the machine's shard, where it stays in flight.
+fn started(machine: &Machine) -> (Op<Holding>, Arc<AtomicUsize>) {
+    machine.gate.hold();
+    let (op, drops) = holding();
+    let place = Arc::new(std::sync::Mutex::new(Some(op)));
+    let inside = place.clone();
+    let task = machine.shard.spawn(async move {
+        let mut op = inside.lock().unwrap();
+        assert!(poll(op.as_mut().expect("it is there"), Waker::noop()).is_pending());
+    });
+    machine.shard.turn(&|| true);
+    assert!(task.is_finished());
+    let op = place.lock().unwrap().take().expect("it is there");
+    (op, drops)
+}
+
+/// Fails by deadlock where the outcome is put into the cell without waking, and where `poll` leaves
+/// its waker there without having looked for an outcome under the same lock.
+#[test]
+fn an_operation_that_is_begun_elsewhere_is_resolved() {
+    model(|| {
+        let machine = Machine::new();
+        let (handle, remote) = (machine.handle.clone(), machine.remote().clone());
+        let other = start(move || {
+            let (op, drops) = holding();
+            handle.block_on(op).expect("a nop succeeds");
+            assert_eq!(count(&drops), 1);
+            stop(&remote);
+        });
+        machine.serve();
+        other.join().expect("the other thread ends");
+        machine.shut_down();
+    });
+}
+
+/// Fails by its count where `Away::abandon` doesn't look for an outcome under the lock in its
+/// message, and panics where it overtakes the message that started the operation.
+#[test]
+fn an_operation_that_is_begun_and_dropped_elsewhere_is_released_once() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = holding();
+        let (handle, remote) = (machine.handle.clone(), machine.remote().clone());
+        let other = start(move || {
+            let _entered = handle.enter();
+            let mut op = op;
+            let _ = poll(&mut op, Waker::noop());
+            drop(op);
+            stop(&remote);
+        });
+        machine.serve();
+        other.join().expect("the other thread ends");
+        machine.shut_down();
+        assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by its count where a drop elsewhere releases what the kernel still has, or leaves it to
+/// nobody.
+#[test]
+fn an_operation_of_a_shard_that_is_dropped_elsewhere_is_released_at_home() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = started(&machine);
+        let (gate, remote) = (machine.gate.clone(), machine.remote().clone());
+        let device = start(move || gate.finish());
+        let other = start(move || {
+            drop(op);
+            stop(&remote);
+        });
+        machine.serve();
+        device.join().expect("the device ends");
+        other.join().expect("the other thread ends");
+        machine.shut_down();
+        assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by deadlock where `follow` doesn't look whether the completion came before its message.
+#[test]
+fn an_operation_of_a_shard_that_is_awaited_elsewhere_is_resolved() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = started(&machine);
+        let (gate, remote, handle) =
+            (machine.gate.clone(), machine.remote().clone(), machine.handle.clone());
+        let device = start(move || gate.finish());
+        let other = start(move || {
+            handle.block_on(op).expect("a nop succeeds");
+            stop(&remote);
+        });
+        machine.serve();
+        device.join().expect("the device ends");
+        other.join().expect("the other thread ends");
+        machine.shut_down();
+        assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by deadlock where a follower's message that is refused doesn't resolve, and by its
+/// assertion where the end doesn't put what is owed down before it refuses.
+#[test]
+fn an_operation_that_outlives_its_shard_is_owed_its_outcome() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = started(&machine);
+        let (gate, handle) = (machine.gate.clone(), machine.handle.clone());
+        gate.finish();
+        let other = start(move || handle.block_on(op).expect("what it came to was left behind"));
+        machine.shut_down();
+        other.join().expect("the other thread ends");
+        assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by its count where the refusal of a message leaks what it holds, or frees it twice.
+#[test]
+fn an_operation_that_is_dropped_while_its_shard_ends_is_released_once() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = started(&machine);
+        let other = start(move || drop(op));
+        machine.shut_down();
+        other.join().expect("the other thread ends");
+        assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by deadlock where a start that is refused doesn't resolve its cell.
+#[test]
+fn an_operation_that_is_begun_while_the_shard_ends_is_resolved() {
+    model(|| {
+        let machine = Machine::new();
+        let (op, drops) = holding();
+        let handle = machine.handle.clone();
+        let other = start(move || {
+            let _either = handle.block_on(op);
+        });
+        machine.shut_down();
+        other.join().expect("the other thread ends");
+        assert_eq!(count(&drops), 1);
+    });
+}
