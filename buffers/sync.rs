@@ -12,7 +12,7 @@ pub use std::sync::{Mutex as StaticMutex, MutexGuard as StaticMutexGuard};
 mod real {
     pub use std::cell::{Cell, UnsafeCell};
     pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
-    pub use std::thread::{self, JoinHandle, Thread};
+    pub use std::thread::{self, JoinHandle};
     pub use std::thread_local;
 
     pub use crossbeam_queue::SegQueue as Queue;

@@ -27,8 +27,11 @@ impl Wake for Parked {
     }
 
     fn wake_by_ref(self: &Arc<Parked>) {
-        if !self.woken.swap(true, Ordering::SeqCst) {
-            self.clock.hold();
+        // The hold comes before the flag: whoever sees the flag gives a hold up.
+        self.clock.hold();
+        if self.woken.swap(true, Ordering::SeqCst) {
+            self.clock.release();
+        } else {
             self.thread.unpark();
         }
     }

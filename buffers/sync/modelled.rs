@@ -7,9 +7,9 @@ use std::sync::{Arc, LockResult};
 use std::time::Duration;
 use std::{env, fmt};
 
+pub use loom;
 pub use loom::cell::Cell;
-pub use loom::sync::atomic;
-pub use loom::thread::{self, JoinHandle, Thread};
+pub use loom::thread::JoinHandle;
 
 pub use crate::__modelled_thread_local as thread_local;
 
@@ -21,8 +21,6 @@ macro_rules! __modelled_thread_local {
         $($crate::sync::loom::thread_local! { $(#[$attribute])* static $name: $type = $value; })*
     };
 }
-
-pub use loom;
 
 /// How many of a thread's switches to another one loom forces, where the environment doesn't say.
 const PREEMPTIONS: usize = 3;
@@ -43,6 +41,79 @@ pub fn model(run: impl Fn() + Send + Sync + 'static) {
     // Exhaustive means that nothing ended it early.
     assert!(env::var_os("LOOM_MAX_PERMUTATIONS").is_none());
     assert!(env::var_os("LOOM_MAX_DURATION").is_none());
+}
+
+/// Loom's, but for the flag.
+pub mod atomic {
+    pub use loom::sync::atomic::*;
+
+    /// Loom orders the stores of two threads to one place by what the threads know of each other,
+    /// and not all of them, as the language does. A store that reads what it replaces comes after
+    /// that for everybody.
+    #[derive(Debug, Default)]
+    pub struct AtomicBool(loom::sync::atomic::AtomicBool);
+
+    impl AtomicBool {
+        pub fn new(value: bool) -> AtomicBool {
+            AtomicBool(loom::sync::atomic::AtomicBool::new(value))
+        }
+
+        #[track_caller]
+        pub fn load(&self, order: Ordering) -> bool {
+            self.0.load(order)
+        }
+
+        #[track_caller]
+        pub fn store(&self, value: bool, order: Ordering) {
+            self.0.swap(value, order);
+        }
+
+        #[track_caller]
+        pub fn swap(&self, value: bool, order: Ordering) -> bool {
+            self.0.swap(value, order)
+        }
+    }
+}
+
+/// Loom's threads, but for parking: loom's would also end a wait for a lock.
+pub mod thread {
+    use super::{Condvar, Mutex, lock};
+    use std::sync::Arc;
+
+    pub use loom::thread::{Builder, JoinHandle};
+
+    #[derive(Debug, Default)]
+    struct Parker {
+        unparked: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    #[derive(Clone, Debug)]
+    pub struct Thread(Arc<Parker>);
+
+    loom::thread_local! {
+        static CURRENT: Arc<Parker> = Arc::default();
+    }
+
+    pub fn current() -> Thread {
+        Thread(CURRENT.with(Arc::clone))
+    }
+
+    pub fn park() {
+        let parker = current().0;
+        let mut unparked = lock(&parker.unparked);
+        while !*unparked {
+            unparked = parker.changed.wait(unparked).expect("loom's locks are never poisoned");
+        }
+        *unparked = false;
+    }
+
+    impl Thread {
+        pub fn unpark(&self) {
+            *lock(&self.0.unparked) = true;
+            self.0.changed.notify_one();
+        }
+    }
 }
 
 /// A cell whose accesses have to be ordered, among each other and before its end.
@@ -83,13 +154,13 @@ impl<T> Queue<T> {
     }
 
     pub fn push(&self, item: T) {
-        let mut items = self.items.lock().expect("loom's locks are never poisoned");
+        let mut items = lock(&self.items);
         items.push_back(item);
         self.length.store(items.len(), Ordering::Relaxed);
     }
 
     pub fn pop(&self) -> Option<T> {
-        let mut items = self.items.lock().expect("loom's locks are never poisoned");
+        let mut items = lock(&self.items);
         let item = items.pop_front();
         self.length.store(items.len(), Ordering::Relaxed);
         item
@@ -122,13 +193,18 @@ impl<T> Mutex<T> {
 
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        let guard = self.0.lock().expect("loom's locks are never poisoned");
-        Ok(MutexGuard { mutex: self, guard })
+        Ok(lock(self))
     }
 
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         self.0.get_mut()
     }
+}
+
+#[track_caller]
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    let guard = mutex.0.lock().expect("loom's locks are never poisoned");
+    MutexGuard { mutex, guard }
 }
 
 impl<T> Deref for MutexGuard<'_, T> {
@@ -185,9 +261,11 @@ impl Condvar {
         if timeout.is_zero() {
             let mutex = guard.mutex;
             drop(guard);
-            Ok((mutex.lock()?, WaitTimeoutResult(true)))
+            Ok((lock(mutex), WaitTimeoutResult(true)))
         } else {
-            Ok((self.wait(guard)?, WaitTimeoutResult(false)))
+            let MutexGuard { mutex, guard } = guard;
+            let guard = self.0.wait(guard).expect("loom's locks are never poisoned");
+            Ok((MutexGuard { mutex, guard }, WaitTimeoutResult(false)))
         }
     }
 

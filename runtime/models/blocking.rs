@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringhold_buffers::sync::atomic::Ordering;
 use ringhold_buffers::sync::model;
 
-use super::{Counted, Machine, count, start};
+use super::{Counted, Machine, Signal, count, start};
 
 /// Fails by deadlock where a closure is left to a thread that waits no more: where `enqueue` goes
 /// by threads instead of idle ones, and where a thread whose wait timed out doesn't look at the
@@ -15,7 +15,7 @@ use super::{Counted, Machine, count, start};
 #[test]
 fn a_closure_that_comes_while_a_thread_retires_runs() {
     model(|| {
-        let machine = Machine::with_keep_alive(Duration::ZERO);
+        let machine = Machine::with_blocking(1, Duration::ZERO);
         let ran = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
             let ran = ran.clone();
@@ -79,6 +79,22 @@ fn a_closure_that_is_aborted_while_it_runs_ends_once() {
         let result = machine.handle.block_on(task);
         assert!(result.is_ok() || result.is_err_and(|error| error.is_cancelled()));
         assert_eq!(count(&drops), 1);
+        assert!(machine.handle.shared().blocking.shut_down(None));
+        machine.shut_down();
+    });
+}
+
+/// Fails by deadlock where a closure that finds no idle thread starts none.
+#[test]
+fn two_closures_that_wait_for_each_other_run_on_two_threads() {
+    model(|| {
+        let machine = Machine::with_blocking(2, Duration::MAX);
+        let signal = Arc::new(Signal::default());
+        let (giver, handle) = (signal.clone(), machine.handle.clone());
+        let waiting = machine.handle.spawn_blocking(move || handle.block_on(signal.wait()));
+        let giving = machine.handle.spawn_blocking(move || giver.give());
+        machine.handle.block_on(waiting).expect("it was given the signal");
+        machine.handle.block_on(giving).expect("it gave the signal");
         assert!(machine.handle.shared().blocking.shut_down(None));
         machine.shut_down();
     });

@@ -22,7 +22,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
@@ -50,10 +50,12 @@ struct Machine {
 
 impl Machine {
     fn new() -> Machine {
-        Machine::with_keep_alive(Duration::MAX)
+        Machine::with_blocking(1, Duration::MAX)
     }
 
-    fn with_keep_alive(keep_alive: Duration) -> Machine {
+    /// At most `threads` for closures, each of which waits for another one for no time at all, or
+    /// for ever.
+    fn with_blocking(threads: usize, keep_alive: Duration) -> Machine {
         let system = Arc::new(ModelSystem::new());
         let clock = Clock::new(system.clone());
         let arenas = Arenas::new(system.clone());
@@ -62,7 +64,7 @@ impl Machine {
         let shard = Shard::new(Box::new(kernel), arenas.clone(), clock.clone());
         let handle = Handle::new(Arc::new(Shared {
             pool: Pool::new(PoolConfig::new(), arenas.clone()),
-            blocking: BlockingPool::new(2, keep_alive, ThreadHooks::default()),
+            blocking: BlockingPool::new(threads, keep_alive, ThreadHooks::default()),
             system,
             shards: vec![shard.remote().clone()],
             arenas,
@@ -135,16 +137,6 @@ impl Drop for Counted {
 
 fn count(of: &AtomicUsize) -> usize {
     of.load(Ordering::Relaxed)
-}
-
-/// A waker that counts how often it was woken.
-#[derive(Default)]
-struct Woken(AtomicUsize);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Woken>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
