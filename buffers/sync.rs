@@ -1,21 +1,38 @@
-//! What threads meet in: std's types, or loom's, which go through every order of events.
+//! What threads meet in: std's types, or others in their place that show what goes wrong.
 //!
 //! Under `--cfg loom` the runtime and the pool are built on the types of loom, and a model of what
-//! they do between threads ([`model`]) runs in every order that differs. This is the only place
-//! that knows; everybody else imports from here. Counted pointers are std's in both settings: their
-//! counts are trusted.
+//! they do between threads ([`model`]) runs in every order of events that differs. Under `--cfg
+//! sanitized` a lock tells ThreadSanitizer what std, which is not instrumented, keeps from it. This
+//! is the only place that knows; everybody else imports from here, and has std's own types in every
+//! other build. Counted pointers are std's in all three: their counts are trusted.
 
-/// A lock that may stand in a static, which no model's thread waits for.
-pub use std::sync::{Mutex as StaticMutex, MutexGuard as StaticMutexGuard};
+#[cfg(not(any(loom, sanitized)))]
+mod plain {
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
+#[cfg(not(any(loom, sanitized)))]
+pub use plain::*;
+
+#[cfg(sanitized)]
+mod sanitized;
+
+#[cfg(sanitized)]
+pub use sanitized::*;
 
 #[cfg(not(loom))]
 mod real {
     pub use std::cell::{Cell, UnsafeCell};
-    pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+    pub use std::sync::atomic;
     pub use std::thread::{self, JoinHandle};
     pub use std::thread_local;
 
     pub use crossbeam_queue::SegQueue as Queue;
+
+    /// Locks that may stand in a static, and that no model's thread waits for.
+    pub use super::{
+        Condvar as StaticCondvar, Mutex as StaticMutex, MutexGuard as StaticMutexGuard,
+    };
 
     /// How often a model runs on real threads, where each run is one order of events.
     const RUNS: usize = 50;

@@ -179,6 +179,8 @@ impl Inner {
     fn no_thread(&self, error: &std::io::Error) {
         let mut state = self.lock();
         state.threads -= 1;
+        // A shutdown may have begun to wait for the thread that never was.
+        self.retired.notify_all();
         if state.threads > 0 {
             return;
         }

@@ -5,13 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringhold_buffers::Pool;
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;

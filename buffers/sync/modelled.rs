@@ -11,6 +11,11 @@ pub use loom;
 pub use loom::cell::Cell;
 pub use loom::thread::JoinHandle;
 
+/// Locks that may stand in a static, and that no model's thread waits for.
+pub use std::sync::{
+    Condvar as StaticCondvar, Mutex as StaticMutex, MutexGuard as StaticMutexGuard,
+};
+
 pub use crate::__modelled_thread_local as thread_local;
 
 /// As std's: the running of initialisers at compile time is left away.

@@ -4,8 +4,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use ringhold_buffers::sync::{StaticCondvar, StaticMutex, StaticMutexGuard};
 
 use crate::call::CallPointer;
 use crate::kernel::{Cqe, Unpark};
@@ -18,14 +20,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Where a ring finds what its cold calls came to.
 pub(super) struct Answers {
-    list: Mutex<Vec<Cqe>>,
+    list: StaticMutex<Vec<Cqe>>,
     count: AtomicUsize,
     wake: Arc<WakeEvent>,
 }
 
 impl Answers {
     pub(super) fn new(wake: Arc<WakeEvent>) -> Answers {
-        Answers { list: Mutex::new(Vec::new()), count: AtomicUsize::new(0), wake }
+        Answers { list: StaticMutex::new(Vec::new()), count: AtomicUsize::new(0), wake }
     }
 
     #[inline]
@@ -33,7 +35,7 @@ impl Answers {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Cqe>> {
+    fn lock(&self) -> StaticMutexGuard<'_, Vec<Cqe>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,8 +72,8 @@ impl Job {
 }
 
 struct Pool {
-    state: Mutex<State>,
-    arrived: Condvar,
+    state: StaticMutex<State>,
+    arrived: StaticCondvar,
 }
 
 struct State {
@@ -81,11 +83,11 @@ struct State {
 }
 
 static POOL: Pool = Pool {
-    state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0 }),
-    arrived: Condvar::new(),
+    state: StaticMutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0 }),
+    arrived: StaticCondvar::new(),
 };
 
-fn lock() -> MutexGuard<'static, State> {
+fn lock() -> StaticMutexGuard<'static, State> {
     POOL.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

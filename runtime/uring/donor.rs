@@ -4,11 +4,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use io_uring::IoUring;
 use io_uring::types::CloneBuffersFlags;
 use ringhold_buffers::ARENA_SLOTS;
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::kernel::{ArenaEntry, Donor};
 
