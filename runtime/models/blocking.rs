@@ -5,13 +5,12 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ringhold_buffers::sync::atomic::Ordering;
-use ringhold_buffers::sync::model;
+use ringhold_buffers::sync::{Condvar, Mutex, model};
 
-use super::{Counted, Machine, Signal, count, start};
+use super::{Counted, Machine, count, start, stop};
 
-/// Fails by deadlock where a closure is left to a thread that waits no more: where `enqueue` goes
-/// by threads instead of idle ones, and where a thread whose wait timed out doesn't look at the
-/// queue again.
+/// Fails by deadlock where a thread whose wait timed out ends without a look at the queue, and
+/// where one that ends tells nobody.
 #[test]
 fn a_closure_that_comes_while_a_thread_retires_runs() {
     model(|| {
@@ -45,9 +44,8 @@ fn an_idle_thread_takes_the_next_closure() {
     });
 }
 
-/// Fails by deadlock where `enqueue` doesn't look whether the pool is closed under the same lock
-/// under which it queues, where `shut_down` doesn't notify, and where a thread goes to sleep without
-/// having looked for that.
+/// Fails by deadlock where `shut_down` doesn't notify, and where a thread goes to sleep without a
+/// look whether the pool is closed; by its last assertion where `enqueue` doesn't look for that.
 #[test]
 fn a_closure_that_comes_while_the_pool_closes_runs_or_is_cancelled() {
     model(|| {
@@ -73,28 +71,46 @@ fn a_closure_that_is_aborted_while_it_runs_ends_once() {
     model(|| {
         let machine = Machine::new();
         let drops = Arc::new(AtomicUsize::new(0));
+        let (handle, remote) = (machine.handle.clone(), machine.remote().clone());
         let counted = Counted(drops.clone());
-        let task = machine.handle.spawn_blocking(move || drop(counted));
-        task.abort();
-        let result = machine.handle.block_on(task);
-        assert!(result.is_ok() || result.is_err_and(|error| error.is_cancelled()));
+        let caller = start(move || {
+            let task = handle.spawn_blocking(move || drop(counted));
+            task.abort();
+            let result = handle.block_on(task);
+            assert!(result.is_ok() || result.is_err_and(|error| error.is_cancelled()));
+            assert!(handle.shared().blocking.shut_down(None));
+            stop(&remote);
+        });
+        machine.serve();
+        caller.join().expect("the caller ends");
         assert_eq!(count(&drops), 1);
-        assert!(machine.handle.shared().blocking.shut_down(None));
         machine.shut_down();
     });
 }
 
-/// Fails by deadlock where a closure that finds no idle thread starts none.
+/// Fails by deadlock where `enqueue` goes by how many threads there are, and not by how many are
+/// idle.
 #[test]
 fn two_closures_that_wait_for_each_other_run_on_two_threads() {
     model(|| {
         let machine = Machine::with_blocking(2, Duration::MAX);
-        let signal = Arc::new(Signal::default());
-        let (giver, handle) = (signal.clone(), machine.handle.clone());
-        let waiting = machine.handle.spawn_blocking(move || handle.block_on(signal.wait()));
-        let giving = machine.handle.spawn_blocking(move || giver.give());
-        machine.handle.block_on(waiting).expect("it was given the signal");
-        machine.handle.block_on(giving).expect("it gave the signal");
+        let step = Arc::new((Mutex::new(0), Condvar::new()));
+        let reach = |wanted: u32| {
+            let step = step.clone();
+            move || {
+                let (reached, changed) = &*step;
+                let mut reached = reached.lock().expect("no holder panics");
+                while *reached + 1 < wanted {
+                    reached = changed.wait(reached).expect("no holder panics");
+                }
+                *reached = wanted;
+                changed.notify_all();
+            }
+        };
+        // The first waits for the second, and this thread for both.
+        drop(machine.handle.spawn_blocking(reach(2)));
+        drop(machine.handle.spawn_blocking(reach(1)));
+        reach(3)();
         assert!(machine.handle.shared().blocking.shut_down(None));
         machine.shut_down();
     });

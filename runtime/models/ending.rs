@@ -9,25 +9,28 @@ use ringhold_buffers::sync::model;
 use super::{Counted, Machine, Signal, count, start};
 use crate::inbox::Message;
 
-/// Fails by its count where `send` doesn't look at the standing after the push, and where `end`
-/// says that the shard has ended after its last look at the inbox.
+/// Fails by its count where `send` doesn't refuse, and where the shard says that it has ended after
+/// its last look at the inbox.
 #[test]
 fn a_message_to_a_shard_that_ends_is_dropped_once() {
     model(|| {
         let machine = Machine::new();
         let drops = Arc::new(AtomicUsize::new(0));
-        let (remote, counted) = (machine.remote().clone(), Counted(drops.clone()));
+        // Its inbox stays, so that nothing but a refusal empties it.
+        let inbox = machine.remote().clone();
+        let (remote, counted) = (inbox.clone(), Counted(drops.clone()));
         let sender = start(move || {
             remote.send(Message::Run(Box::new(move |_| drop(counted))));
         });
         machine.shut_down();
         sender.join().expect("the sender ends");
         assert_eq!(count(&drops), 1);
+        drop(inbox);
     });
 }
 
-/// Fails by deadlock where an adoption that is dropped doesn't shut its task down, and where `send`
-/// doesn't refuse.
+/// Fails by deadlock where an adoption that is dropped doesn't shut its task down, where `send`
+/// doesn't refuse, and where the shard says that it has ended after its last look at the inbox.
 #[test]
 fn a_task_that_is_sent_to_a_shard_that_ends_is_cancelled_or_runs() {
     model(|| {
@@ -45,8 +48,8 @@ fn a_task_that_is_sent_to_a_shard_that_ends_is_cancelled_or_runs() {
     });
 }
 
-/// Fails as a race where `shut_down` doesn't mark the task as `SCHEDULED` before it drops the
-/// future: the wake-up queues a task whose cells are being dropped.
+/// Fails as a race where the last reference to the task, which may be the waker's, is given up
+/// without an acquire load.
 #[test]
 fn a_wake_up_while_the_shard_drops_its_tasks_does_nothing() {
     model(|| {

@@ -5,9 +5,8 @@ use ringhold_buffers::sync::model;
 use super::{Machine, start, stop};
 use crate::task::JoinSet;
 
-/// Fails by deadlock where `pop_or_wait` leaves its waker without having looked under the same
-/// lock, where a bell rings without waking, and where a bell that may ring again isn't told so
-/// before its member is looked at.
+/// Fails by deadlock where `pop_or_wait` leaves its waker under another lock than that under which
+/// it has looked, and where a bell rings without waking.
 #[test]
 fn members_that_end_while_the_set_is_waited_for_are_found() {
     model(|| {

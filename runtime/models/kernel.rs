@@ -46,7 +46,15 @@ impl Gate {
 
     /// The device has done all that it was given so far.
     pub(super) fn finish(&self) {
+        self.finish_with(|| ());
+    }
+
+    /// As [`Gate::finish`]. `look` looks at what the kernel has, if it has anything.
+    pub(super) fn finish_with(&self, look: impl FnOnce()) {
         let mut state = self.lock();
+        if !state.held.is_empty() {
+            look();
+        }
         let held = std::mem::take(&mut state.held);
         state.done.extend(held.into_iter().map(|user_data| complete(user_data, 0)));
         self.changed.notify_one();

@@ -14,8 +14,8 @@ use crate::ops::Nop;
 use crate::runtime::run_root;
 
 /// Fails by deadlock without the fence in `wake`, without the one in `prepare_to_sleep`, where the
-/// shard doesn't look for messages between that and its wait, and where `wake` looks at `asleep`
-/// before the message is in the inbox.
+/// shard doesn't look for messages between that and its wait, or looks before, and where a sender
+/// wakes before the message is in the inbox.
 #[test]
 fn a_message_reaches_a_shard_that_is_about_to_sleep() {
     model(|| {
@@ -28,8 +28,8 @@ fn a_message_reaches_a_shard_that_is_about_to_sleep() {
     });
 }
 
-/// Fails by deadlock where the shard says that it is awake before it has looked at the inbox, and
-/// doesn't say that it sleeps again; and where a sender clears `asleep` without unparking.
+/// Fails by deadlock where a sender clears `asleep` without unparking, and by all that the model
+/// above fails by.
 #[test]
 fn messages_of_two_threads_arrive_both_though_one_unparks() {
     model(|| {
@@ -68,8 +68,8 @@ fn the_root_future_is_polled_again_when_another_thread_wakes_it() {
     });
 }
 
-/// Fails where `Shard::wait` enters the kernel before it says that it is about to sleep: the
-/// message that comes in between unparks nobody.
+/// Fails by deadlock without either fence, and where the wait doesn't ask its caller whether it is
+/// awake.
 #[test]
 fn a_message_and_a_completion_come_at_the_same_time() {
     model(|| {

@@ -23,8 +23,8 @@ fn finish<T>(machine: &Machine, mut task: JoinHandle<T>) -> Result<T, crate::tas
     }
 }
 
-/// Fails by deadlock where `SCHEDULED` is cleared after the poll instead of before, and where a
-/// wake-up elsewhere sets it without sending the task home.
+/// Fails where `SCHEDULED` is cleared after the poll, and by deadlock where a wake-up elsewhere
+/// sets it without sending the task home.
 #[test]
 fn a_wake_up_during_the_poll_is_not_lost() {
     model(|| {
@@ -39,46 +39,55 @@ fn a_wake_up_during_the_poll_is_not_lost() {
     });
 }
 
-/// Pending until its waker was woken twice; hands the waker to a thread at each poll.
-struct Twice {
+type HandOut = Box<dyn FnOnce(&Waker) + Send>;
+
+/// Hands its waker out at its first poll, and is pending until it is done.
+struct Given {
     polls: Arc<AtomicUsize>,
-    wakers: Option<Box<dyn FnOnce(&Waker) + Send>>,
+    hand_out: Option<HandOut>,
     done: Arc<Signal>,
 }
 
-impl Future for Twice {
+impl Future for Given {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.polls.fetch_add(1, Ordering::Relaxed);
-        if let Some(start) = self.wakers.take() {
-            start(cx.waker());
+        if let Some(hand_out) = self.hand_out.take() {
+            hand_out(cx.waker());
         }
         let given = self.done.given.load(Ordering::Acquire);
         if given { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-/// Fails where a wake-up queues a task that is `SCHEDULED` already: it is then in a list twice, and
-/// its link is overwritten. Fails as a race where the last reference is given up without an acquire
-/// load, or a reference without release.
+/// Fails by an assertion of the task's where a wake-up queues a task that is `SCHEDULED` already;
+/// by deadlock where the task is taken out of the queue by a relaxed step; and as a race where a
+/// reference is given up relaxed, or the last one without an acquire load.
 #[test]
 fn two_threads_wake_one_task_and_drop_its_last_references() {
     model(|| {
         let machine = Machine::new();
         let (polls, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Signal::default()));
         let giver = done.clone();
-        let wakers = Box::new(move |waker: &Waker| {
+        let threads = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let started = threads.clone();
+        let hand_out = Box::new(move |waker: &Waker| {
             let (first, second) = (waker.clone(), waker.clone());
-            start(move || {
+            let first = start(move || {
+                first.wake_by_ref();
                 giver.given.store(true, Ordering::Release);
                 first.wake();
             });
-            start(move || second.wake_by_ref());
+            let second = start(move || second.wake_by_ref());
+            started.lock().expect("no holder panics").extend([first, second]);
         });
-        let task = Twice { polls: polls.clone(), wakers: Some(wakers), done };
+        let task = Given { polls: polls.clone(), hand_out: Some(hand_out), done };
         assert!(finish(&machine, machine.shard.spawn(task)).is_ok());
-        assert!((1..=3).contains(&count(&polls)));
+        assert!((1..=4).contains(&count(&polls)));
+        for thread in threads.lock().expect("no holder panics").drain(..) {
+            thread.join().expect("the waking thread ends");
+        }
         machine.shut_down();
     });
 }
@@ -103,8 +112,8 @@ fn the_last_of_three_references_frees_the_task() {
     });
 }
 
-/// Fails by deadlock where an abort doesn't send the task home, and by its assertions where a
-/// result is given before the future was dropped.
+/// Fails by deadlock where an abort doesn't send the task home, and as a race where the last
+/// reference is given up without an acquire load.
 #[test]
 fn a_task_that_is_aborted_elsewhere_ends_once() {
     model(|| {
@@ -141,8 +150,7 @@ fn a_waiting_task_that_is_aborted_elsewhere_is_cancelled() {
 }
 
 /// Fails as a race where the join handle writes its waker without taking the cell back, and where
-/// the shard takes the waker without having seen `JOIN_WAKER`; by its assertions where the
-/// completion doesn't wake.
+/// `COMPLETE` is set by a relaxed step; by deadlock where the completion doesn't wake.
 #[test]
 fn a_join_handle_changes_its_waker_while_the_task_completes() {
     model(|| {
@@ -162,8 +170,8 @@ fn a_join_handle_changes_its_waker_while_the_task_completes() {
     });
 }
 
-/// Fails by deadlock where a completion doesn't look whether there is a join waker after it has set
-/// `COMPLETE`, and where the handle sets its waker without looking whether the task completed.
+/// Fails by deadlock where the completion doesn't wake, and where the handle sets its waker without
+/// looking whether the task completed.
 #[test]
 fn a_join_handle_elsewhere_is_woken_by_the_completion() {
     model(|| {
@@ -180,8 +188,7 @@ fn a_join_handle_elsewhere_is_woken_by_the_completion() {
     });
 }
 
-/// Fails by its count where `detach` and the completion both leave the output to the other, or both
-/// drop it; as a race where either change of the state is relaxed.
+/// Fails as a race where `JOIN` is cleared, or `COMPLETE` is set, by a relaxed step.
 #[test]
 fn an_output_is_dropped_once_when_its_handle_goes_while_it_comes() {
     model(|| {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use ringhold_buffers::sync::model;
 
 use super::{Machine, Signal, start, stop};
+use crate::inbox::Message;
+use crate::shard::Shard;
 use crate::time::sleep;
 
-/// Fails by deadlock where the wake-up of a thread sets its flag after the unparking, and where the
-/// thread parks without having looked at the flag.
+/// Fails by deadlock where the wake-up of a thread sets its flag after the unparking.
 #[test]
 fn a_thread_in_block_on_is_woken() {
     model(|| {
@@ -24,15 +25,21 @@ fn a_thread_in_block_on_is_woken() {
 }
 
 /// Fails by deadlock where the last hold is given up without waking the shard, and where the shard
-/// looks for holds before it has said that it is about to sleep.
+/// looks for holds before it has said that it is about to sleep; by its assertion where the shard
+/// doesn't look for work once more before it moves the time.
 #[test]
 fn a_shard_with_a_paused_clock_goes_on_when_the_last_hold_ends() {
     model(|| {
         let machine = Machine::new();
         assert!(machine.handle.clock().pause());
-        let hold = machine.handle.clock().held();
+        let (clock, remote) = (machine.handle.clock().clone(), machine.remote().clone());
+        let (hold, began) = (clock.held(), clock.now());
         let task = machine.shard.spawn(sleep(Duration::from_secs(5)));
-        let holder = start(move || drop(hold));
+        let holder = start(move || {
+            let look = move |_: &Shard| assert_eq!(clock.now(), began, "time ran past a hold");
+            remote.send(Message::Run(Box::new(look)));
+            drop(hold);
+        });
         while !task.is_finished() {
             machine.shard.turn(&|| task.is_finished());
         }
@@ -66,8 +73,8 @@ fn a_thread_that_is_woken_leaves_a_paused_clock_running() {
     });
 }
 
-/// Fails by deadlock where `hang` doesn't look again whether its alarm was cleared, or a bell that
-/// is dropped doesn't ring.
+/// Fails by deadlock where a bell is rung without waking, and where the waiting thread is unparked
+/// before it is said to be woken.
 #[test]
 fn a_timer_that_is_waited_for_elsewhere_goes_off() {
     model(|| {
