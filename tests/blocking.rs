@@ -6,11 +6,12 @@ mod watched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{isolated, proc};
+use ringhold_buffers::sync::Mutex;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::{Builder, Handle, Runtime, task, time};

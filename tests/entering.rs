@@ -7,10 +7,10 @@ mod watched;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use ringhold_buffers::sync::Mutex;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::runtime::RuntimeFlavor;

@@ -9,14 +9,15 @@ mod dice;
 mod watched;
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::count;
 use dice::Dice;
+use ringhold_buffers::sync::{Condvar, Mutex};
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::fs::File;
@@ -94,8 +95,10 @@ impl Baton {
     }
 
     fn wait_turn(&self, side: u64) {
-        let state = self.state.lock().unwrap();
-        drop(self.passed.wait_while(state, |state| state.number % 2 != side).unwrap());
+        let mut state = self.state.lock().unwrap();
+        while state.number % 2 != side {
+            state = self.passed.wait(state).unwrap();
+        }
     }
 
     fn pass(&self) {

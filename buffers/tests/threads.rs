@@ -7,13 +7,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     task::{Context, Poll, Wake, Waker},
     thread,
 };
 
 use fake::{Fake, Random, seed};
+use ringhold_buffers::sync::Queue;
 use ringhold_buffers::{Lease, PAGE, Pool, PoolConfig};
 
 struct Unpark(thread::Thread);
@@ -35,8 +35,17 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Says that nothing comes any more, also where that is because of a panic.
+struct Done(Arc<AtomicBool>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Leases, some of which are dropped as futures, and sends them to the next thread.
-fn produce(pool: &Pool, sender: &mpsc::Sender<(Lease, u8)>, mut random: Random) {
+fn produce(pool: &Pool, sent: &Queue<(Lease, u8)>, mut random: Random) {
     for round in 0..5_000 {
         let length = match random.below(10) {
             0 => 1 + random.below(12 * PAGE),
@@ -51,7 +60,7 @@ fn produce(pool: &Pool, sender: &mpsc::Sender<(Lease, u8)>, mut random: Random) 
         let mut lease = block_on(pool.lease(length)).unwrap();
         let mark = (round % 251) as u8;
         lease.resize(length, mark);
-        sender.send((lease, mark)).unwrap();
+        sent.push((lease, mark));
     }
 }
 
@@ -66,13 +75,24 @@ fn leases_cross_threads_while_the_pool_grows_and_gives_back() {
     thread::scope(|scope| {
         let mut workers = Vec::new();
         for number in 0..3 {
-            let (sender, receiver) = mpsc::channel::<(Lease, u8)>();
+            let (sent, done) = (Arc::new(Queue::new()), Arc::new(AtomicBool::new(false)));
+            let (received, ended) = (sent.clone(), done.clone());
             let pool = &pool;
             let random = Random::with_seed(seed ^ number);
-            workers.push(scope.spawn(move || produce(pool, &sender, random)));
             workers.push(scope.spawn(move || {
-                for (lease, mark) in receiver {
-                    assert!(lease.iter().all(|&byte| byte == mark), "a lease was changed");
+                let _done = Done(done);
+                produce(pool, &sent, random);
+            }));
+            workers.push(scope.spawn(move || {
+                loop {
+                    let over = ended.load(Ordering::Acquire);
+                    match received.pop() {
+                        Some((lease, mark)) => {
+                            assert!(lease.iter().all(|&byte| byte == mark), "a lease was changed");
+                        }
+                        None if over => break,
+                        None => thread::yield_now(),
+                    }
                 }
             }));
         }

@@ -9,9 +9,10 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_runtime::{
     ArenaEntry, Builder, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, Sqe, System,
     Unpark, Wait,

@@ -11,10 +11,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
 use std::process::abort;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant, SystemTime};
 
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
@@ -59,18 +59,33 @@ impl Random {
 
 /// Ends the process with a message if it is not dropped within `seconds`: a lost wake-up is a
 /// failure and no hang.
-pub struct Watchdog(#[allow(dead_code)] mpsc::Sender<()>);
+pub struct Watchdog {
+    stopped: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
 
 pub fn watchdog(what: &'static str, seconds: u64) -> Watchdog {
-    let (stop, stopped) = mpsc::channel();
-    thread::spawn(move || {
-        let ended = stopped.recv_timeout(Duration::from_secs(seconds));
-        if ended == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{what} still ran after {seconds} seconds");
-            abort();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let seen = stopped.clone();
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let thread = thread::spawn(move || {
+        while !seen.load(Ordering::SeqCst) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                eprintln!("{what} still ran after {seconds} seconds");
+                abort();
+            }
+            thread::park_timeout(left);
         }
     });
-    Watchdog(stop)
+    Watchdog { stopped, thread: thread.thread().clone() }
 }
 
 /// One test of a file at a time, for those that count what belongs to the whole process.

@@ -7,12 +7,13 @@ use std::{
     pin::Pin,
     ptr::NonNull,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
 };
 
+use ringhold_buffers::sync::Mutex;
 use ringhold_buffers::{ArenaId, Lease, LeaseError, LeaseFuture, Registrar, Retiring};
 
 /// Stands in for the kernel: a table, and so many bytes that may be pinned.
