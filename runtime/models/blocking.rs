@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringhold_buffers::sync::atomic::Ordering;
 use ringhold_buffers::sync::{Condvar, Mutex, model};
 
+use super::kernel::ModelSystem;
 use super::{Counted, Machine, count, start, stop};
 
 /// Fails by deadlock where a thread whose wait timed out ends without a look at the queue, and
@@ -112,6 +113,24 @@ fn two_closures_that_wait_for_each_other_run_on_two_threads() {
         drop(machine.handle.spawn_blocking(reach(1)));
         reach(3)();
         assert!(machine.handle.shared().blocking.shut_down(None));
+        machine.shut_down();
+    });
+}
+
+/// Fails by deadlock where the thread that could not be started is taken back without telling who
+/// waits for the threads to end.
+#[test]
+fn a_pool_that_closes_while_no_thread_can_be_started_waits_for_none() {
+    model(|| {
+        let system = ModelSystem { refuses_threads: true, ..ModelSystem::new() };
+        let machine = Machine::on(system, 1, Duration::MAX);
+        let handle = machine.handle.clone();
+        let caller = start(move || {
+            let result = handle.block_on(handle.spawn_blocking(|| ()));
+            assert!(result.is_err_and(|error| error.is_cancelled()));
+        });
+        assert!(machine.handle.shared().blocking.shut_down(None));
+        caller.join().expect("the caller ends");
         machine.shut_down();
     });
 }

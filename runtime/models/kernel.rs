@@ -17,6 +17,7 @@ use crate::kernel::{
 };
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
+use crate::threads;
 
 /// What a [`ModelKernel`] shares with the threads that wake it, and with its device.
 #[derive(Default)]
@@ -161,12 +162,13 @@ unsafe impl Kernel for ModelKernel {
 /// A machine whose time stands still.
 pub(super) struct ModelSystem {
     pub(super) epoch: Instant,
+    pub(super) refuses_threads: bool,
 }
 
 impl ModelSystem {
     pub(super) fn new() -> ModelSystem {
         // Long enough after the beginning of time for a test to go back.
-        ModelSystem { epoch: Instant::now() + Duration::from_secs(1) }
+        ModelSystem { epoch: Instant::now() + Duration::from_secs(1), refuses_threads: false }
     }
 }
 
@@ -187,5 +189,21 @@ impl System for ModelSystem {
 
     fn locked_memory_limit(&self) -> Option<u64> {
         None
+    }
+
+    fn seed(&self) -> u64 {
+        0
+    }
+
+    fn start_thread(
+        &self,
+        name: String,
+        stack_bytes: Option<usize>,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<()> {
+        match self.refuses_threads {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => threads::start(name, stack_bytes, work).map(drop),
+        }
     }
 }

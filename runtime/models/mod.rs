@@ -35,6 +35,7 @@ use crate::builder::ThreadHooks;
 use crate::handle::{Handle, Shared};
 use crate::inbox::Message;
 use crate::pool::Sweeper;
+use crate::random::SharedRandom;
 use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::threads;
@@ -56,12 +57,16 @@ impl Machine {
     /// At most `threads` for closures, each of which waits for another one for no time at all, or
     /// for ever.
     fn with_blocking(threads: usize, keep_alive: Duration) -> Machine {
-        let system = Arc::new(ModelSystem::new());
+        Machine::on(ModelSystem::new(), threads, keep_alive)
+    }
+
+    fn on(system: ModelSystem, threads: usize, keep_alive: Duration) -> Machine {
+        let system = Arc::new(system);
         let clock = Clock::new(system.clone());
         let arenas = Arenas::new(system.clone());
         let gate = Arc::new(Gate::default());
         let kernel = ModelKernel::new(gate.clone(), system.epoch);
-        let shard = Shard::new(Box::new(kernel), arenas.clone(), clock.clone());
+        let shard = Shard::new(Box::new(kernel), arenas.clone(), clock.clone(), 0);
         let handle = Handle::new(Arc::new(Shared {
             pool: Pool::new(PoolConfig::new(), arenas.clone()),
             blocking: BlockingPool::new(threads, keep_alive, ThreadHooks::default()),
@@ -71,6 +76,7 @@ impl Machine {
             clock,
             sweeper: Sweeper::new(0),
             next: AtomicUsize::new(0),
+            random: SharedRandom::new(0),
         }));
         Machine { shard, gate, handle }
     }
