@@ -14,6 +14,7 @@ mod failed;
 mod fd;
 mod files;
 mod handle;
+mod handover;
 mod inbox;
 mod kernel;
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -19,6 +18,7 @@ use crate::blocking::BlockingPool;
 use crate::builder::Builder;
 use crate::context::{self, HandleScope, ShardScope};
 use crate::handle::{EnterGuard, Handle, Shared, no_nested_block_on};
+use crate::handover::{Giver, Taker, handover};
 use crate::inbox::Message;
 use crate::kernel::System;
 use crate::pool::{Sweeper, default_config};
@@ -146,7 +146,7 @@ impl Plan {
 }
 
 /// The shards that have threads of their own, and what makes each of them turn.
-type Booted = (Vec<Arc<Remote>>, Vec<mpsc::Sender<Start>>);
+type Booted = (Vec<Arc<Remote>>, Vec<Giver<Start>>);
 
 /// Starts a thread for each of the shards from `first` on. The threads turn when they get their
 /// [`Start`].
@@ -158,8 +158,8 @@ fn start_threads(
 ) -> Result<Booted, StartError> {
     let (mut remotes, mut starts) = (Vec::new(), Vec::new());
     for index in first..builder.shard_count() {
-        let (booted, boot) = mpsc::sync_channel(1);
-        let (start, started) = mpsc::channel();
+        let (booted, boot) = handover();
+        let (start, started) = handover();
         let thread = ShardThread {
             index,
             pin: builder.pin,
@@ -175,7 +175,7 @@ fn start_threads(
                 let shard = system
                     .boot(&config)
                     .map(|kernel| Shard::new(kernel, arenas, clock, system.seed()));
-                thread.run(shard, &booted, &started);
+                thread.run(shard, booted, started);
             });
         if let Err(error) = spawned {
             ends.count_out(true);
@@ -183,7 +183,7 @@ fn start_threads(
         }
         // Dropping `starts` on an error ends the shards that have booted: they never get their
         // start.
-        remotes.push(boot.recv().expect("a shard says how its boot went")?);
+        remotes.push(boot.take().expect("a shard says how its boot went")?);
         starts.push(start);
     }
     Ok((remotes, starts))
@@ -202,8 +202,8 @@ impl ShardThread {
     fn run(
         self,
         shard: Result<Shard, StartError>,
-        booted: &mpsc::SyncSender<Result<Arc<Remote>, StartError>>,
-        started: &mpsc::Receiver<Start>,
+        booted: Giver<Result<Arc<Remote>, StartError>>,
+        started: Taker<Start>,
     ) {
         // A driver that unwinds must not free what the kernel may still write to.
         let bomb = AbortOnUnwind;
@@ -211,16 +211,16 @@ impl ShardThread {
             Ok(shard) => shard,
             Err(error) => {
                 self.ends.count_out(true);
-                let _ = booted.send(Err(error));
+                booted.give(Err(error));
                 std::mem::forget(bomb);
                 return;
             }
         };
-        let _ = booted.send(Ok(shard.remote().clone()));
-        let drained = match started.recv() {
-            Ok(Start { handle }) => self.serve(shard, &handle),
+        booted.give(Ok(shard.remote().clone()));
+        let drained = match started.take() {
+            Some(Start { handle }) => self.serve(shard, &handle),
             // Another shard could not boot.
-            Err(mpsc::RecvError) => shard.shut_down(Instant::now()),
+            None => shard.shut_down(Instant::now()),
         };
         std::mem::forget(bomb);
         self.ends.count_out(drained);
@@ -270,7 +270,7 @@ pub(crate) fn start(builder: &mut Builder) -> Result<Runtime, StartError> {
     let (remotes, starts) = start_threads(builder, &plan, &ends, 0).inspect_err(|_| ends.wait())?;
     let handle = plan.share(builder, remotes);
     for start in starts {
-        let _ = start.send(Start { handle: handle.clone() });
+        start.give(Start { handle: handle.clone() });
     }
     Ok(Runtime { handle, ends, ended: false })
 }
@@ -295,7 +295,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     shards.extend(remotes);
     let handle = plan.share(builder, shards);
     for start in starts {
-        let _ = start.send(Start { handle: handle.clone() });
+        start.give(Start { handle: handle.clone() });
     }
     if builder.pin
         && let Err(error) = uring::pin_this_thread(0)
