@@ -217,8 +217,8 @@ impl Pool {
         let config = config.rounded();
         let shared = Arc::new_cyclic(|pool| Shared {
             limit: config.limit,
+            state: Mutex::new(State::new(config, registrar.clone(), pool.clone())),
             registrar,
-            state: Mutex::new(State::new(config, pool.clone())),
         });
         Pool { shared }
     }

@@ -1,7 +1,7 @@
 //! The seam to whoever registers arenas with the kernel, and the way of an arena out of its pool.
 #![forbid(unsafe_code)]
 
-use std::{fmt, io, mem, ptr::NonNull, sync::Weak};
+use std::{fmt, io, mem, ptr::NonNull, sync::Weak, time::Instant};
 
 use crate::{pool::Shared, region::Region};
 
@@ -57,6 +57,17 @@ pub trait Registrar: Send + Sync + 'static {
     /// [`Retiring::complete`]. Nothing of the arena is leased, nor ever will be again. If the rings
     /// are closed and drained already, completes at once; if it can't be known, drops the value.
     fn retire(&self, retiring: Retiring);
+
+    /// The time, by which waiting is measured.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+impl fmt::Debug for dyn Registrar {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Registrar")
+    }
 }
 
 /// An arena on its way out: idle, still mapped, still in the kernel's tables.

@@ -2,14 +2,19 @@
 //! them.
 #![forbid(unsafe_code)]
 
-use std::{mem, sync::Weak, task::Waker, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, Weak},
+    task::Waker,
+    time::{Duration, Instant},
+};
 
 use crate::{
     LARGEST_ARENA, Occupancy, PAGE, PoolConfig,
     error::{Cause, LeaseError},
     pool::Shared,
     region::{Region, locked_memory_limit},
-    registrar::{ArenaId, Retiring},
+    registrar::{ArenaId, Registrar, Retiring},
     request::{Grant, Growth, Outbox, Request, Short, Step},
     slots::Slots,
     waiters::{Departure, Ticket, Waiters},
@@ -39,6 +44,8 @@ enum Plan {
 #[derive(Debug)]
 pub(crate) struct State {
     config: PoolConfig,
+    /// Who tells the time; the system where nobody does.
+    registrar: Option<Arc<dyn Registrar>>,
     slots: Slots,
     waiters: Waiters,
     outbox: Outbox,
@@ -59,10 +66,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: PoolConfig, pool: Weak<Shared>) -> State {
+    pub(crate) fn new(
+        config: PoolConfig,
+        registrar: Option<Arc<dyn Registrar>>,
+        pool: Weak<Shared>,
+    ) -> State {
         State {
             affordable: config.arena,
             config,
+            registrar,
             slots: Slots::new(pool),
             waiters: Waiters::default(),
             outbox: Outbox::default(),
@@ -391,10 +403,14 @@ impl State {
         }
     }
 
+    fn now(&self) -> Instant {
+        self.registrar.as_ref().map_or_else(Instant::now, |registrar| registrar.now())
+    }
+
     fn depart(&mut self, departure: Option<Departure>, wake: bool) {
         let Some(departure) = departure else { return };
         if let Some(since) = departure.since {
-            self.wait_time_total += since.elapsed();
+            self.wait_time_total += self.now().saturating_duration_since(since);
         }
         let wakers = if wake { &mut self.outbox.wake } else { &mut self.outbox.discard };
         wakers.extend(departure.waker);
@@ -406,7 +422,8 @@ impl State {
             let old = self.waiters.replace_waker(ticket, waker);
             self.outbox.discard.extend(old);
         }
-        if self.waiters.start_clock(ticket) {
+        let now = self.now();
+        if self.waiters.start_clock(ticket, now) {
             self.waits_total += 1;
         }
         Step::Wait

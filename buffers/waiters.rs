@@ -61,11 +61,11 @@ impl Waiters {
     }
 
     /// Notes when a waiter began to wait. Returns whether it had not before.
-    pub(crate) fn start_clock(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn start_clock(&mut self, ticket: Ticket, now: Instant) -> bool {
         let waiter = self.queued(ticket);
         let first = waiter.since.is_none();
         if first {
-            waiter.since = Some(Instant::now());
+            waiter.since = Some(now);
         }
         first
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
@@ -93,6 +94,10 @@ impl Registrar for Arenas {
         }
         master.entries.push(entry);
         Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.system.now()
     }
 
     fn retire(&self, retiring: Retiring) {
