@@ -180,11 +180,10 @@ impl Driver {
     fn admit(&mut self, entry: &mut Entry, nature: Nature, state: SlotState) -> Key {
         let vacant = self.slots.vacant();
         let key = vacant.key();
-        let pushed = self.backlog.is_empty()
-            && self.in_kernel < self.limit
-            && push(&mut *self.kernel, key, entry);
-        vacant.fill(nature, pushed, state);
-        if pushed {
+        let slot = vacant.fill(nature, state);
+        let has_room = self.backlog.is_empty() && self.in_kernel < self.limit;
+        if has_room && push(&mut *self.kernel, key, entry) {
+            slot.pushed = true;
             self.note_pushed();
         } else {
             self.delay(key, entry);

@@ -36,11 +36,11 @@ const EAGER_TURNS_IN_VAIN: u32 = 2;
 /// As long as operations complete while they are submitted, rounds follow each other within a turn,
 /// until there were this many polls: where few tasks are ready at once, what a turn does besides is
 /// shared by as many polls as where many are.
-const POLLS_BETWEEN_TURNS: u32 = 64;
+const POLLS_BETWEEN_TURNS: u32 = 32;
 
 /// While tasks are ready, timers are looked at after this many polls, since reading the clock costs
 /// as much as a poll. Before a shard waits they always are.
-const POLLS_BETWEEN_TIMERS: u32 = 64;
+const POLLS_BETWEEN_TIMERS: u32 = 32;
 
 /// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer
 /// is never early.

@@ -207,21 +207,23 @@ pub(super) fn polled_after_drop(key: Key) -> ! {
     panic!("operation {key:?} was polled after it was dropped")
 }
 
-impl Vacant<'_> {
+impl<'a> Vacant<'a> {
     /// What will name the operation.
     #[inline(always)]
     pub(super) fn key(&self) -> Key {
         Key::new(self.index, self.slot.generation)
     }
 
+    /// Uses the slot for an operation that is yet to be pushed.
     #[inline(always)]
-    pub(super) fn fill(self, nature: Nature, pushed: bool, state: SlotState) {
+    pub(super) fn fill(self, nature: Nature, state: SlotState) -> &'a mut Slot {
         let SlotState::Vacant { next } = self.slot.state else { listed_as_vacant(self.index) };
         // A vacant slot holds nothing; to forget what it held spares looking for something to drop.
         mem::forget(mem::replace(&mut self.slot.state, state));
-        self.slot.pushed = pushed;
+        self.slot.pushed = false;
         self.slot.nature = nature;
         *self.vacant = next;
+        self.slot
     }
 }
 
@@ -246,7 +248,7 @@ mod tests {
     fn insert(slots: &mut Slots) -> Key {
         let vacant = slots.vacant();
         let key = vacant.key();
-        vacant.fill(NATURE, true, SlotState::Waiting(Waiter::Other(Waker::noop().clone())));
+        vacant.fill(NATURE, SlotState::Waiting(Waiter::Other(Waker::noop().clone())));
         key
     }
 

@@ -470,7 +470,7 @@ impl Clone for TaskRef {
         let before = self.header().state.fetch_add(REFERENCE, Ordering::Relaxed);
         // Half of the range is left: far more references than there is memory for are a leak in a
         // loop.
-        assert!(before < usize::MAX / 2, "a task has too many references");
+        assert!(before <= usize::MAX / 2, "a task has too many references");
         TaskRef { header: self.header }
     }
 }

@@ -33,7 +33,8 @@ pub(super) static WAKER: RawWakerVTable =
 
 /// The task of a waker's data, which the waker counts.
 fn task_of(data: *const ()) -> ManuallyDrop<TaskRef> {
-    // SAFETY: the data of a waker with this table is its task's header, and never null.
+    // SAFETY: the data of a waker with this table is a counted pointer to its task (S10), and never
+    // null.
     let header = unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Header>()) };
     ManuallyDrop::new(TaskRef { header })
 }
