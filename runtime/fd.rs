@@ -150,8 +150,8 @@ impl Fd {
 #[track_caller]
 fn no_real_descriptor() -> ! {
     panic!(
-        "a simulated file has no descriptor of this process: AsFd, AsRawFd, into_std and files that \
-         come from std are not to be had in a simulation"
+        "a simulated file has no descriptor of this process: AsFd, AsRawFd, into_std and files \
+         that come from std are not to be had in a simulation"
     )
 }
 

@@ -155,7 +155,8 @@ pub trait System: Send + Sync + 'static {
     ) -> io::Result<()> {
         threads::start(name, stack_bytes, work).map(drop)
     }
-    /// Whether its descriptors are the process's own, so that other code can use them, and it theirs.
+    /// Whether its descriptors are the process's own, so that other code can use them, and it
+    /// theirs.
     fn has_real_descriptors(&self) -> bool {
         true
     }

@@ -88,12 +88,18 @@ fn call() -> impl Strategy<Value = Call> {
     let file = || 0..8_usize;
     let follow = || prop_oneof![Just(0), Just(libc::AT_SYMLINK_NOFOLLOW)];
     let whence = prop_oneof![Just(libc::SEEK_SET), Just(libc::SEEK_CUR), Just(libc::SEEK_END)];
-    let exchange = prop_oneof![4 => Just(0), 1 => Just(libc::RENAME_NOREPLACE), 1 => Just(libc::RENAME_EXCHANGE)];
+    let exchange = prop_oneof![
+        4 => Just(0),
+        1 => Just(libc::RENAME_NOREPLACE),
+        1 => Just(libc::RENAME_EXCHANGE),
+    ];
     let on_files = prop_oneof![
-        8 => (path(), prop::sample::select(&FLAGS[..])).prop_map(|(path, flags)| Call::Open { path, flags }),
+        8 => (path(), prop::sample::select(&FLAGS[..]))
+            .prop_map(|(path, flags)| Call::Open { path, flags }),
         2 => file().prop_map(|file| Call::Close { file }),
         1 => file().prop_map(|file| Call::Duplicate { file }),
-        6 => (file(), at(), length()).prop_map(|(file, offset, length)| Call::Read { file, offset, length }),
+        6 => (file(), at(), length())
+            .prop_map(|(file, offset, length)| Call::Read { file, offset, length }),
         8 => (file(), at(), length(), 1..=255_u8)
             .prop_map(|(file, offset, length, fill)| Call::Write { file, offset, length, fill }),
         2 => (file(), -5000..5000_i64, whence)
@@ -101,8 +107,9 @@ fn call() -> impl Strategy<Value = Call> {
         3 => (file(), offset()).prop_map(|(file, length)| Call::Truncate { file, length }),
         3 => (file(), prop::sample::select(&ALLOCATIONS[..]), offset(), offset())
             .prop_map(|(file, mode, offset, length)| Call::Allocate { file, mode, offset, length }),
-        2 => (file(), offset(), file(), offset(), length())
-            .prop_map(|(source, from, target, to, length)| Call::Copy { source, from, target, to, length }),
+        2 => (file(), offset(), file(), offset(), length()).prop_map(
+            |(source, from, target, to, length)| Call::Copy { source, from, target, to, length },
+        ),
         2 => file().prop_map(|file| Call::StatOpen { file }),
         2 => file().prop_map(|file| Call::List { file }),
     ];
@@ -110,7 +117,8 @@ fn call() -> impl Strategy<Value = Call> {
         3 => (path(), prop_oneof![Just(0), Just(libc::AT_REMOVEDIR)])
             .prop_map(|(path, flags)| Call::Unlink { path, flags }),
         4 => path().prop_map(|path| Call::MakeDirectory { path }),
-        5 => (path(), path(), exchange).prop_map(|(old, new, flags)| Call::Rename { old, new, flags }),
+        5 => (path(), path(), exchange)
+            .prop_map(|(old, new, flags)| Call::Rename { old, new, flags }),
         2 => (path(), path(), prop_oneof![Just(0), Just(libc::AT_SYMLINK_FOLLOW)])
             .prop_map(|(old, new, flags)| Call::Link { old, new, flags }),
         2 => (prop::sample::select(&TARGETS[..]), path())
