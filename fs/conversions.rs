@@ -4,8 +4,9 @@ use std::fs::File as StdFile;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use ringhold_runtime::{Call, ColdCall, Fd, Op, descriptor};
+
 use crate::cursor::Cursor;
-use crate::descriptor;
 use crate::file::{File, Target};
 
 impl File {
@@ -124,8 +125,18 @@ impl File {
             cursor.locate(&self.target).await;
             cursor.share()
         };
-        let descriptor = descriptor::duplicate(&self.target.descriptor).await?;
+        let descriptor = duplicate(&self.target.descriptor).await?;
         Ok(File::new(descriptor, self.target.alignment, cursor))
+    }
+}
+
+/// Another descriptor of the same open file.
+async fn duplicate(file: &Fd) -> io::Result<Fd> {
+    let system = ringhold_runtime::system();
+    let call = ColdCall::on(file, |file| Call::Duplicate { file, system, copy: None });
+    match Op::new(call).await? {
+        (_, Call::Duplicate { copy: Some(copy), .. }) => Ok(copy),
+        (_, call) => unreachable!("a duplicate was answered by {call:?}"),
     }
 }
 

@@ -28,7 +28,6 @@ mod allocation;
 mod conversions;
 mod create_dir;
 mod cursor;
-mod descriptor;
 mod file;
 mod metadata;
 mod names;

@@ -78,6 +78,11 @@ impl Fd {
         self.shared.descriptor
     }
 
+    /// Who made it.
+    pub fn system(&self) -> &Arc<dyn System> {
+        &self.shared.system
+    }
+
     /// Which file this is, among all that ever had this number.
     pub(crate) fn serial(&self) -> u64 {
         self.shared.serial
@@ -150,8 +155,8 @@ impl Fd {
 #[track_caller]
 fn no_real_descriptor() -> ! {
     panic!(
-        "a simulated file has no descriptor of this process: AsFd, AsRawFd, into_std and files \
-         that come from std are not to be had in a simulation"
+        "a simulated file or socket has no descriptor of this process: AsFd, AsRawFd, into_std and \
+         what comes from std are not to be had in a simulation"
     )
 }
 

@@ -9,6 +9,8 @@ mod blocking;
 mod builder;
 mod call;
 mod context;
+#[doc(hidden)]
+pub mod descriptor;
 mod driver;
 mod failed;
 mod fd;

@@ -1,33 +1,49 @@
 //! Descriptors as std has them: the only place where the numbers of open files leave and enter.
 #![allow(unsafe_code)] // std makes descriptors from numbers by unsafe functions only.
 
-use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use ringhold_runtime::{Call, ColdCall, Fd, Op};
+use crate::context;
+use crate::fd::Fd;
 
 /// Takes a descriptor over.
+///
+/// # Panics
+///
+/// If the runtime is simulated.
 #[track_caller]
-pub(crate) fn adopt(descriptor: OwnedFd) -> Fd {
-    let system = ringhold_runtime::system();
+pub fn adopt(descriptor: OwnedFd) -> Fd {
+    let system = context::system();
     assert!(
         system.has_real_descriptors(),
-        "a file of std's is real, and this runtime is simulated: it has no way to that file"
+        "a file or socket of std's is real, and this runtime is simulated: it has no way to it"
     );
     Fd::new(descriptor.into_raw_fd(), system)
 }
 
 /// The descriptor, for as long as the file is borrowed.
+///
+/// # Panics
+///
+/// If the file is simulated.
 #[track_caller]
-pub(crate) fn borrow(file: &Fd) -> BorrowedFd<'_> {
+pub fn borrow(file: &Fd) -> BorrowedFd<'_> {
     // SAFETY: the number stays this file's own as long as a counted owner holds it (S10), and one
     // is borrowed.
     unsafe { BorrowedFd::borrow_raw(file.real_descriptor()) }
 }
 
 /// Gives a descriptor away, if nothing else holds the file.
+///
+/// # Errors
+///
+/// Gives `file` back where something else holds it.
+///
+/// # Panics
+///
+/// If the file is simulated.
 #[track_caller]
-pub(crate) fn release(file: Fd) -> Result<OwnedFd, Fd> {
+pub fn release(file: Fd) -> Result<OwnedFd, Fd> {
     file.real_descriptor();
     file.into_descriptor().map(owned)
 }
@@ -36,14 +52,4 @@ fn owned(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the last counted owner has just given the number away unclosed (S10), so nothing else
     // knows it.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
-}
-
-/// Another descriptor of the same open file.
-pub(crate) async fn duplicate(file: &Fd) -> io::Result<Fd> {
-    let system = ringhold_runtime::system();
-    let call = ColdCall::on(file, |file| Call::Duplicate { file, system, copy: None });
-    match Op::new(call).await? {
-        (_, Call::Duplicate { copy: Some(copy), .. }) => Ok(copy),
-        (_, call) => unreachable!("a duplicate was answered by {call:?}"),
-    }
 }
