@@ -2,7 +2,7 @@
 //!
 //! Each core runs one *shard*: an executor that owns one io_uring, polls its completions into
 //! wakers, and leases registered, pinned buffers to futures. It has tokio's names, so that code
-//! written for tokio compiles against it; sockets are not there yet.
+//! written for tokio compiles against it.
 //!
 //! ```
 //! use runtime::{buffers, fs::File};
@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`buffers`] | the pool of registered buffers, its leases, and the traits of buffers |
 //! | [`fs`] | files and directories |
+//! | [`net`] | sockets |
 //! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
@@ -70,6 +71,16 @@ pub mod io {
         Error, ErrorKind, Join, Lines, ReadBuf, ReadHalf, Repeat, Result, SeekFrom, SimplexStream,
         Sink, Split, Take, WriteHalf, copy, copy_bidirectional, copy_bidirectional_with_sizes,
         copy_buf, duplex, empty, join, repeat, simplex, sink, split,
+    };
+
+    pub use ringhold_net::{Interest, Ready};
+}
+
+pub mod net {
+    //! Sockets.
+
+    pub use ringhold_net::{
+        TcpListener, TcpSocket, TcpStream, ToSocketAddrs, Undelivered, lookup_host, tcp,
     };
 }
 

@@ -145,6 +145,17 @@ impl Fd {
         }
     }
 
+    /// Closes the file here and now, if this is the only handle and nothing is in flight on it: for
+    /// what holds a name that somebody may want at once.
+    ///
+    /// # Errors
+    ///
+    /// Gives `self` back where another handle or an operation in flight holds the file.
+    pub fn close_now(self) -> Result<(), Fd> {
+        let system = self.shared.system.clone();
+        self.into_descriptor().map(|descriptor| system.close(descriptor))
+    }
+
     /// Whether an operation or another handle holds the file as well.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.shared) > 1

@@ -90,7 +90,10 @@ fn what_would_touch_the_real_system_panics_by_name() {
         let _ = file.as_fd();
     });
     let FailureKind::Panic { message, .. } = kind(simulation.run()) else { panic!("no panic") };
-    assert!(message.contains("a simulated file or socket has no descriptor of this process"), "{message}");
+    assert!(
+        message.contains("a simulated file or socket has no descriptor of this process"),
+        "{message}"
+    );
     simulation.start(host, || async {
         let real = std::fs::File::open("/proc/self/stat").expect("procfs is mounted");
         drop(File::from_std(real));

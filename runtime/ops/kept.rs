@@ -65,9 +65,8 @@ pub struct Fetched<O, K: Keeper<O>>(Option<(O, K)>);
 
 impl<O, K: Keeper<O>> Fetched<O, K> {
     /// Takes it from the keeper.
-    pub fn take(mut self) -> O {
-        let (output, _) = self.0.take().expect("it is taken or dropped, and only once");
-        output
+    pub fn take(mut self) -> (O, K) {
+        self.0.take().expect("it is taken or dropped, and only once")
     }
 }
 

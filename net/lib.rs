@@ -1,0 +1,37 @@
+//! Sockets on the Ringhold runtime.
+//!
+//! Applications use the face, package `ringhold`, which has all of this as its module `net`.
+//!
+//! The types, their functions and their meaning are tokio's. Streams also read and write by
+//! operations that take a buffer and give it back: [`TcpStream::read_owned`],
+//! [`TcpStream::read_fixed`] and others.
+//!
+//! ```
+//! # ringhold_runtime::Builder::new_current_thread().run(async {
+//! use ringhold_net::{TcpListener, TcpStream};
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let client = TcpStream::connect(listener.local_addr()?).await?;
+//! let (server, _) = listener.accept().await?;
+//! client.write_all_owned("hello").await?;
+//! let (count, buffer) = server.read_owned(vec![0; 64]).await?;
+//! assert_eq!(&buffer[..count], b"hello");
+//! # std::io::Result::Ok(()) })??;
+//! # std::io::Result::Ok(())
+//! ```
+
+mod address;
+mod macros;
+mod options;
+mod owned;
+mod readiness;
+mod sides;
+mod socket;
+mod stream;
+pub mod tcp;
+mod uninit;
+
+pub use address::{ToSocketAddrs, lookup_host};
+pub use readiness::{Interest, Ready};
+pub use stream::Undelivered;
+pub use tcp::{TcpListener, TcpSocket, TcpStream};

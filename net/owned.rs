@@ -1,0 +1,131 @@
+//! The owned and the fixed forms: buffers go in with an operation of the ring, and come back.
+
+use std::io;
+
+use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
+use ringhold_runtime::ops::{Fixed, Kept, Read, Receive, Send as SendOp, Write, fill};
+use ringhold_runtime::{Failed, Op, Operation};
+
+use crate::sides::{Awaiting, Direction, Ticket};
+use crate::socket::interest;
+use crate::stream::Stream;
+
+/// How many bytes it was, and the buffer, which comes back with an error as well.
+pub(crate) type Transfer<B> = Result<(usize, B), Failed<B>>;
+
+impl Stream {
+    pub(crate) async fn read_owned<B: IoBufMut>(&self, buffer: B) -> Transfer<B> {
+        let receive = |buffer| Receive { file: self.socket.file().clone(), buffer };
+        self.read_by(buffer, receive).await
+    }
+
+    pub(crate) async fn read_fixed<B: FixedBufMut>(&self, buffer: B) -> Transfer<B> {
+        let file = || self.socket.file().clone();
+        let read = |buffer| Fixed(Read { file: file(), alignment: None, buffer, offset: 0 });
+        self.read_by(buffer, read).await
+    }
+
+    pub(crate) async fn write_owned<B: IoBuf>(&self, buffer: B) -> Transfer<B> {
+        let send = |buffer| SendOp { file: self.socket.file().clone(), buffer };
+        self.transfer(Direction::Out, buffer, send).await
+    }
+
+    pub(crate) async fn write_fixed<B: FixedBuf>(&self, buffer: B) -> Transfer<B> {
+        let file = || self.socket.file().clone();
+        let write = |buffer| Fixed(Write::<_> { file: file(), alignment: None, buffer, offset: 0 });
+        self.transfer(Direction::Out, buffer, write).await
+    }
+
+    pub(crate) async fn write_all_owned<B: IoBuf>(&self, buffer: B) -> Transfer<B> {
+        let length = buffer.bytes_init();
+        let send = |buffer: Slice<B>| SendOp { file: self.socket.file().clone(), buffer };
+        self.write_all(buffer, length, send).await
+    }
+
+    pub(crate) async fn write_all_fixed<B: FixedBuf>(&self, buffer: B) -> Transfer<B> {
+        let length = buffer.bytes_init();
+        let file = || self.socket.file().clone();
+        let write = |buffer: Slice<B>| {
+            Fixed(Write::<_> { file: file(), alignment: None, buffer, offset: 0 })
+        };
+        self.write_all(buffer, length, write).await
+    }
+
+    async fn write_all<B, T>(
+        &self,
+        buffer: B,
+        length: usize,
+        make: impl Fn(Slice<B>) -> T,
+    ) -> Transfer<B>
+    where
+        B: IoBuf,
+        T: Operation<Output = Transfer<Slice<B>>>,
+    {
+        let mut rest = buffer.slice(..length);
+        // An empty buffer goes through once: what is fixed says then that it is empty.
+        loop {
+            let begin = rest.begin();
+            match self.transfer(Direction::Out, rest, &make).await {
+                Ok((count, part)) if begin + count == length => {
+                    return Ok((length, part.into_inner()));
+                }
+                Ok((0, part)) => {
+                    let error = io::ErrorKind::WriteZero.into();
+                    return Err(Failed { error, buffer: part.into_inner() });
+                }
+                Ok((count, part)) => rest = part.into_inner().slice(begin + count..length),
+                Err(Failed { error, buffer }) => {
+                    return Err(Failed { error, buffer: buffer.into_inner() });
+                }
+            }
+        }
+    }
+
+    /// Reads by an operation, unless an earlier one has brought something already.
+    async fn read_by<B, T>(&self, mut buffer: B, make: impl Fn(B) -> T) -> Transfer<B>
+    where
+        B: IoBufMut,
+        T: Operation<Output = Transfer<B>>,
+    {
+        self.settle(Direction::In).await;
+        let take = |bytes: &[u8]| fill(&mut buffer, bytes);
+        match self.side(Direction::In).deliver(false, take) {
+            Some(Ok(count)) => Ok((count, buffer)),
+            Some(Err(error)) => Err(Failed { error, buffer }),
+            None => self.transfer(Direction::In, buffer, make).await,
+        }
+    }
+
+    /// Waits for this direction's orphans, and runs an operation of which nothing gets lost.
+    async fn transfer<B, T>(
+        &self,
+        direction: Direction,
+        mut buffer: B,
+        make: impl Fn(B) -> T,
+    ) -> Transfer<B>
+    where
+        B: IoBuf,
+        T: Operation<Output = Transfer<B>>,
+    {
+        loop {
+            self.settle(direction).await;
+            let keeper = Ticket::new(&self.sides, direction);
+            let mut operation = Op::new(Kept { operation: make(buffer), keeper });
+            // Dropped before the operation, which thereby is an orphan.
+            let awaiting = Awaiting::new(self.side(direction));
+            let (outcome, ticket) = (&mut operation).await.take();
+            awaiting.finish(ticket);
+            match outcome {
+                // The opcodes of files don't wait on a socket that doesn't block.
+                Err(failed) if failed.error.kind() == io::ErrorKind::WouldBlock => {
+                    buffer = failed.buffer;
+                    let events = interest(direction);
+                    if let Err(error) = self.socket.ready(events).await {
+                        return Err(Failed { error, buffer });
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What all sockets have in common: try now, and wait for readiness on the ring if it is too early.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, ready};
+
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_runtime::ops::{Connect, PollReady};
+use ringhold_runtime::{Fd, Op, SocketAddress, Sockets, descriptor, poll_budget, system};
+
+use crate::readiness::{Interest, Ready};
+use crate::sides::Direction;
+
+/// An open socket.
+///
+/// Whatever is asked of it in tokio's way is first tried. If that would block, an operation on the
+/// ring waits until the socket is ready, and it is tried again. So whoever is dropped while waiting
+/// has taken nothing that could be lost.
+pub(crate) struct Socket {
+    // Dropped before the descriptor, which they hold as well.
+    reader: Waiting,
+    writer: Waiting,
+    descriptor: Descriptor,
+}
+
+/// A socket's descriptor, which knows how it is to be closed.
+struct Descriptor {
+    file: Option<Fd>,
+    /// The socket has a name that somebody may want as soon as it is dropped: a port, mostly. It
+    /// isn't left to the ring's next turn then.
+    is_named: AtomicBool,
+}
+
+impl Descriptor {
+    fn file(&self) -> &Fd {
+        self.file.as_ref().expect("a socket has its descriptor until it is dropped")
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        if !self.is_named.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(held) = file.close_now() {
+            // An operation that was dropped holds it a little longer. A listener takes no more
+            // connections from here on; for others this does nothing, or says so.
+            let _ = held.system().sockets().shutdown(held.descriptor(), libc::SHUT_RDWR);
+        }
+    }
+}
+
+/// The one operation that waits for whoever polls a direction. It outlives their futures.
+#[derive(Default)]
+struct Waiting(Mutex<Option<Op<PollReady>>>);
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Option<Op<PollReady>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file().fmt(f)
+    }
+}
+
+fn is_too_early(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+impl Socket {
+    pub(crate) fn new(file: Fd) -> Socket {
+        let descriptor = Descriptor { file: Some(file), is_named: AtomicBool::new(false) };
+        Socket { reader: Waiting::default(), writer: Waiting::default(), descriptor }
+    }
+
+    /// Makes a socket of the entered runtime's system.
+    pub(crate) fn open(domain: i32, kind: i32, protocol: i32) -> io::Result<Socket> {
+        let system = system();
+        let number = system.sockets().open(domain, kind, protocol)?;
+        Ok(Socket::new(Fd::new(number, system)))
+    }
+
+    /// Makes two Unix sockets that are connected to each other.
+    pub(crate) fn pair(kind: i32) -> io::Result<[Socket; 2]> {
+        let system = system();
+        let numbers = system.sockets().pair(kind)?;
+        Ok(numbers.map(|number| Socket::new(Fd::new(number, system.clone()))))
+    }
+
+    /// Takes over a socket of std's.
+    #[track_caller]
+    pub(crate) fn adopt(owned: OwnedFd) -> Socket {
+        Socket::new(descriptor::adopt(owned))
+    }
+
+    pub(crate) fn file(&self) -> &Fd {
+        self.descriptor.file()
+    }
+
+    fn note_named(&self) {
+        self.descriptor.is_named.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`adopt`](Socket::adopt), for one with a name that somebody may want.
+    #[track_caller]
+    pub(crate) fn adopt_named(owned: OwnedFd) -> Socket {
+        let socket = Socket::adopt(owned);
+        socket.note_named();
+        socket
+    }
+
+    #[track_caller]
+    pub(crate) fn borrow(&self) -> BorrowedFd<'_> {
+        descriptor::borrow(self.file())
+    }
+
+    /// Gives the descriptor to std; another one of the same socket where an operation that was
+    /// dropped still holds it.
+    pub(crate) fn into_owned(self) -> io::Result<OwnedFd> {
+        let Socket { reader, writer, mut descriptor } = self;
+        drop((reader, writer));
+        let file = descriptor.file.take().expect("a socket is given away once");
+        match descriptor::release(file) {
+            Ok(owned) => Ok(owned),
+            Err(shared) => descriptor::borrow(&shared).try_clone_to_owned(),
+        }
+    }
+
+    /// Who answers at once, and the number to ask with.
+    pub(crate) fn now(&self) -> (&dyn Sockets, i32) {
+        let file = self.file();
+        (file.system().sockets(), file.descriptor())
+    }
+
+    pub(crate) fn bind(&self, address: &SocketAddress) -> io::Result<()> {
+        let (sockets, number) = self.now();
+        sockets.bind(number, address)?;
+        self.note_named();
+        Ok(())
+    }
+
+    pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
+        let (sockets, number) = self.now();
+        sockets.listen(number, i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddress> {
+        let (sockets, number) = self.now();
+        sockets.local_address(number)
+    }
+
+    pub(crate) fn peer_address(&self) -> io::Result<SocketAddress> {
+        let (sockets, number) = self.now();
+        sockets.peer_address(number)
+    }
+
+    /// Connects, and waits for it on the ring.
+    pub(crate) async fn connect(&self, address: &SocketAddress) -> io::Result<()> {
+        Op::new(Connect::new(self.file().clone(), address)).await
+    }
+
+    /// Takes a connection that waits.
+    pub(crate) fn accept_now(&self) -> io::Result<(Socket, SocketAddress)> {
+        let (sockets, number) = self.now();
+        let (accepted, peer) = sockets.accept_now(number)?;
+        Ok((Socket::new(Fd::new(accepted, self.file().system().clone())), peer))
+    }
+
+    fn waiting(&self, direction: Direction) -> &Waiting {
+        match direction {
+            Direction::In => &self.reader,
+            Direction::Out => &self.writer,
+        }
+    }
+
+    fn wait(&self, events: u32) -> Op<PollReady> {
+        Op::new(PollReady { file: self.file().clone(), events })
+    }
+
+    /// Waits until a direction is ready, for the one who polls it. It may be ready no more.
+    pub(crate) fn poll_ready(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let waiting = self.waiting(direction);
+        let known = waiting.lock().take();
+        let is_known = known.is_some();
+        let mut operation = known.unwrap_or_else(|| self.wait(interest(direction).events()));
+        // Polled without the lock: wakers are foreign code.
+        match Pin::new(&mut operation).poll(cx) {
+            // One that was begun for an earlier poll may have ended with the runtime of then; what
+            // is tried next says how it is now.
+            Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
+            Poll::Ready(_) => Poll::Ready(Ok(())),
+            Poll::Pending => {
+                let replaced = waiting.lock().replace(operation);
+                drop(replaced);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits until what was asked for is there.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        poll_fn(|cx| poll_budget(cx)).await;
+        let events = self.wait(interest.events()).await?;
+        Ok(Ready::from_events(events) & Ready::from_interest(interest))
+    }
+
+    /// Tries until it isn't too early, for the one who polls this direction.
+    pub(crate) fn poll_io<R>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        ready!(poll_budget(cx));
+        loop {
+            match attempt() {
+                Err(error) if is_too_early(&error) => ready!(self.poll_ready(direction, cx))?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Tries until it isn't too early, for any number of tasks.
+    pub(crate) async fn io<R>(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| poll_budget(cx)).await;
+        loop {
+            match attempt() {
+                Err(error) if is_too_early(&error) => {
+                    self.wait(interest.events()).await?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// What a direction waits for.
+pub(crate) fn interest(direction: Direction) -> Interest {
+    match direction {
+        Direction::In => Interest::READABLE,
+        Direction::Out => Interest::WRITABLE,
+    }
+}
