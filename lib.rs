@@ -80,7 +80,8 @@ pub mod net {
     //! Sockets.
 
     pub use ringhold_net::{
-        TcpListener, TcpSocket, TcpStream, ToSocketAddrs, Undelivered, lookup_host, tcp,
+        TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered, UnixDatagram,
+        UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
     };
 }
 

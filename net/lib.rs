@@ -21,17 +21,24 @@
 //! ```
 
 mod address;
+mod datagrams;
+mod halves;
 mod macros;
 mod options;
 mod owned;
 mod readiness;
+mod setters;
 mod sides;
 mod socket;
 mod stream;
 pub mod tcp;
+mod udp;
 mod uninit;
+pub mod unix;
 
 pub use address::{ToSocketAddrs, lookup_host};
 pub use readiness::{Interest, Ready};
 pub use stream::Undelivered;
 pub use tcp::{TcpListener, TcpSocket, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixSocket, UnixStream};

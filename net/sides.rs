@@ -1,8 +1,8 @@
 //! What the two directions of a stream remember of the owned reads and writes that were begun.
 //!
-//! A dropped owned read or write is an *orphan* until its completion comes. Whoever comes next waits
-//! for that, so that the bytes keep their order; and what an orphaned read brings is kept here for
-//! the next reader.
+//! A dropped owned read or write is an *orphan* until its completion comes. Whoever comes next
+//! waits for that, so that the bytes keep their order; and what an orphaned read brings is kept
+//! here for the next reader.
 
 use std::collections::VecDeque;
 use std::io;

@@ -28,12 +28,12 @@ pub(crate) struct Socket {
     descriptor: Descriptor,
 }
 
-/// A socket's descriptor, which knows how it is to be closed.
+/// A socket's descriptor, which is closed here and now when it is dropped: what holds a port gives
+/// it back, and a peer sees the end, before the one who drops it goes on. The ring would do so at
+/// the end of the turn, and waits no less for a socket that lingers.
 struct Descriptor {
     file: Option<Fd>,
-    /// The socket has a name that somebody may want as soon as it is dropped: a port, mostly. It
-    /// isn't left to the ring's next turn then.
-    is_named: AtomicBool,
+    listens: AtomicBool,
 }
 
 impl Descriptor {
@@ -45,12 +45,11 @@ impl Descriptor {
 impl Drop for Descriptor {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
-        if !self.is_named.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Err(held) = file.close_now() {
-            // An operation that was dropped holds it a little longer. A listener takes no more
-            // connections from here on; for others this does nothing, or says so.
+        if let Err(held) = file.close_now()
+            && self.listens.load(Ordering::Relaxed)
+        {
+            // An operation that was dropped holds it a little longer, and it takes no connections
+            // from here on. One that is not listening has nothing to be ended.
             let _ = held.system().sockets().shutdown(held.descriptor(), libc::SHUT_RDWR);
         }
     }
@@ -78,7 +77,7 @@ fn is_too_early(error: &io::Error) -> bool {
 
 impl Socket {
     pub(crate) fn new(file: Fd) -> Socket {
-        let descriptor = Descriptor { file: Some(file), is_named: AtomicBool::new(false) };
+        let descriptor = Descriptor { file: Some(file), listens: AtomicBool::new(false) };
         Socket { reader: Waiting::default(), writer: Waiting::default(), descriptor }
     }
 
@@ -106,15 +105,15 @@ impl Socket {
         self.descriptor.file()
     }
 
-    fn note_named(&self) {
-        self.descriptor.is_named.store(true, Ordering::Relaxed);
+    fn note_listening(&self) {
+        self.descriptor.listens.store(true, Ordering::Relaxed);
     }
 
-    /// As [`adopt`](Socket::adopt), for one with a name that somebody may want.
+    /// As [`adopt`](Socket::adopt), for one that listens.
     #[track_caller]
-    pub(crate) fn adopt_named(owned: OwnedFd) -> Socket {
+    pub(crate) fn adopt_listener(owned: OwnedFd) -> Socket {
         let socket = Socket::adopt(owned);
-        socket.note_named();
+        socket.note_listening();
         socket
     }
 
@@ -143,14 +142,14 @@ impl Socket {
 
     pub(crate) fn bind(&self, address: &SocketAddress) -> io::Result<()> {
         let (sockets, number) = self.now();
-        sockets.bind(number, address)?;
-        self.note_named();
-        Ok(())
+        sockets.bind(number, address)
     }
 
     pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
         let (sockets, number) = self.now();
-        sockets.listen(number, i32::try_from(backlog).unwrap_or(i32::MAX))
+        sockets.listen(number, i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        self.note_listening();
+        Ok(())
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddress> {
@@ -161,6 +160,12 @@ impl Socket {
     pub(crate) fn peer_address(&self) -> io::Result<SocketAddress> {
         let (sockets, number) = self.now();
         sockets.peer_address(number)
+    }
+
+    /// Connects a socket of datagrams.
+    pub(crate) fn connect_now(&self, address: &SocketAddress) -> io::Result<()> {
+        let (sockets, number) = self.now();
+        sockets.connect_now(number, address)
     }
 
     /// Connects, and waits for it on the ring.

@@ -146,7 +146,7 @@ impl Fd {
     }
 
     /// Closes the file here and now, if this is the only handle and nothing is in flight on it: for
-    /// what holds a name that somebody may want at once.
+    /// a socket, whose port or peer somebody may be waiting for.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The part of the seam that is asked of sockets without ever waiting, and the addresses of sockets.
+//! The part of the seam that is asked of sockets without ever waiting, and sockets' addresses.
 //!
 //! What may wait goes through the ring as any other operation does. What is here answers at once:
 //! it makes sockets, names them, sets their options, and takes or gives what is there now.
@@ -205,6 +205,17 @@ pub trait Sockets: Send + Sync {
     ///
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`; for a path what a file system says.
     fn bind(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()>;
+
+    /// Connects a socket of datagrams, which sends nothing and never waits.
+    ///
+    /// # Errors
+    ///
+    /// `ECONNREFUSED`, `EACCES`, `ENETUNREACH`; `Unsupported` of a system that can only do it as an
+    /// operation.
+    fn connect_now(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()> {
+        let _ = (socket, address);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Lets peers connect, of which at most `backlog` wait to be accepted.
     ///

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll};
 
 use crate::address::{ToSocketAddrs, family, first_bound, inet, targets};
-use crate::macros::descriptors;
 use crate::readiness::Interest;
+use crate::setters::descriptors;
 use crate::sides::Direction;
 use crate::socket::Socket;
 use crate::tcp::TcpStream;
@@ -74,7 +74,8 @@ impl TcpListener {
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` leave the connection where it is, to be accepted
-    /// later; `ConnectionAborted` is about one that is gone. The listener goes on after any of them.
+    /// later; `ConnectionAborted` is about one that is gone. The listener goes on after any of
+    /// them.
     ///
     /// # Cancel safety
     ///
@@ -108,7 +109,7 @@ impl TcpListener {
     #[track_caller]
     pub fn from_std(listener: StdListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
-        Ok(TcpListener(Socket::adopt_named(listener.into())))
+        Ok(TcpListener(Socket::adopt_listener(listener.into())))
     }
 
     /// Gives the listener to std, as one that doesn't block.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use crate::address::inet;
+use crate::setters::{flags, numbers};
 use crate::socket::Socket;
 use crate::tcp::{TcpListener, TcpStream};
 
@@ -32,62 +33,17 @@ use crate::tcp::{TcpListener, TcpStream};
 #[derive(Debug)]
 pub struct TcpSocket(Socket);
 
-macro_rules! flags {
-    ($($get:ident, $set:ident, $level:ident, $name:ident, $what:literal;)*) => {
-        impl TcpSocket {$(
-            #[doc = concat!("Whether ", $what, " (`", stringify!($name), "`).")]
-            ///
-            /// # Errors
-            ///
-            /// As for any option.
-            pub fn $get(&self) -> io::Result<bool> {
-                self.0.flag(libc::$level, libc::$name)
-            }
-
-            #[doc = concat!("Sets whether ", $what, " (`", stringify!($name), "`).")]
-            ///
-            /// # Errors
-            ///
-            /// As for any option.
-            pub fn $set(&self, on: bool) -> io::Result<()> {
-                self.0.set_flag(libc::$level, libc::$name, on)
-            }
-        )*}
-    };
-}
-
 flags! {
+    TcpSocket,
     keepalive, set_keepalive, SOL_SOCKET, SO_KEEPALIVE, "an idle connection is probed";
-    reuseaddr, set_reuseaddr, SOL_SOCKET, SO_REUSEADDR, "an address of fading connections can be had";
+    reuseaddr, set_reuseaddr, SOL_SOCKET, SO_REUSEADDR,
+        "an address can be had whose connections fade away";
     reuseport, set_reuseport, SOL_SOCKET, SO_REUSEPORT, "others may be bound to the same address";
     nodelay, set_nodelay, IPPROTO_TCP, TCP_NODELAY, "small writes are sent at once";
 }
 
-macro_rules! numbers {
-    ($($get:ident, $set:ident, $level:ident, $name:ident, $what:literal;)*) => {
-        impl TcpSocket {$(
-            #[doc = concat!("The ", $what, " (`", stringify!($name), "`).")]
-            ///
-            /// # Errors
-            ///
-            /// As for any option.
-            pub fn $get(&self) -> io::Result<u32> {
-                self.0.number(libc::$level, libc::$name)
-            }
-
-            #[doc = concat!("Sets the ", $what, " (`", stringify!($name), "`).")]
-            ///
-            /// # Errors
-            ///
-            /// As for any option.
-            pub fn $set(&self, value: u32) -> io::Result<()> {
-                self.0.set_number(libc::$level, libc::$name, value)
-            }
-        )*}
-    };
-}
-
 numbers! {
+    TcpSocket,
     send_buffer_size, set_send_buffer_size, SOL_SOCKET, SO_SNDBUF,
         "room for what is to be sent, in bytes; the kernel doubles what is set";
     recv_buffer_size, set_recv_buffer_size, SOL_SOCKET, SO_RCVBUF,

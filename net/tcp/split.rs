@@ -13,7 +13,8 @@ use ringhold_runtime::Failed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::address::inet as address;
-use crate::macros::{asking, async_read, async_write, halves, reading, writing};
+use crate::halves::halves;
+use crate::macros::{asking, async_read, async_write, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::stream::Stream;
 use crate::tcp::TcpStream;

@@ -13,8 +13,9 @@ use ringhold_runtime::Failed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::address::{ToSocketAddrs, family, first_that, inet as address, targets};
-use crate::macros::{asking, async_read, async_write, descriptors, owning, reading, writing};
+use crate::macros::{asking, async_read, async_write, owning, reading, writing};
 use crate::readiness::{Interest, Ready};
+use crate::setters::descriptors;
 use crate::sides::Direction;
 use crate::socket::Socket;
 use crate::stream::{Stream, give_away};
@@ -27,7 +28,7 @@ use crate::stream::{Stream, give_away};
 /// one of those is given to the next read. One read and one write at a time is what it is made for:
 /// of several reads that wait at once, any may be served first.
 ///
-/// Dropped, it is closed as soon as nothing is in flight on it any more.
+/// Dropped, it is closed at once, or as soon as nothing is in flight on it any more.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -158,8 +159,8 @@ impl TcpStream {
         self.0.socket.linger()
     }
 
-    /// Sets how long closing goes on sending (`SO_LINGER`), in whole seconds. On the ring it is a
-    /// worker of the kernel's that waits, and no shard.
+    /// Sets how long closing goes on sending (`SO_LINGER`), in whole seconds. Dropping a
+    /// stream that lingers keeps its shard waiting, as in tokio.
     ///
     /// # Errors
     ///

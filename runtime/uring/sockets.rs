@@ -60,6 +60,12 @@ impl Sockets for Linux {
         answer(unsafe { libc::bind(socket, address, length) }).map(drop)
     }
 
+    fn connect_now(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()> {
+        let (address, length) = pointer(address);
+        // SAFETY: as above (S1).
+        answer(unsafe { libc::connect(socket, address, length) }).map(drop)
+    }
+
     fn listen(&self, socket: RawFd, backlog: i32) -> io::Result<()> {
         // SAFETY: it points to nothing, so S1 asks nothing.
         answer(unsafe { libc::listen(socket, backlog) }).map(drop)
