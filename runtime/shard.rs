@@ -254,7 +254,6 @@ impl Shard {
                 self.forget(place);
             }
         }
-        spawn::set_running(None);
         polls
     }
 
@@ -371,6 +370,8 @@ impl Shard {
     /// cost another its wake-up.
     #[inline(never)]
     fn settle(&self, due: Due) {
+        // No task is running; between the rounds of tasks only what is called here could ask.
+        spawn::set_running(None);
         match due {
             Due::Wake(waker) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
