@@ -29,6 +29,7 @@ mod registry;
 mod runtime;
 mod select;
 mod shard;
+mod sockets;
 mod sqe;
 mod start_error;
 mod stepped;
@@ -62,6 +63,8 @@ pub use random::random_below;
 pub use select::{Both, poll_select};
 #[doc(hidden)]
 pub use shard::Shard;
+#[doc(hidden)]
+pub use sockets::{SocketAddress, Sockets};
 #[doc(hidden)]
 pub use sqe::{FIXED_FILE, Sqe};
 #[doc(hidden)]
