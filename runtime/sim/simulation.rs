@@ -1,5 +1,7 @@
 //! A simulation: hosts, their time, and who does what next.
 
+mod network;
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +27,9 @@ use crate::world::{Shared, World};
 /// How many steps one call of a `run` method takes at most, unless it is told otherwise: a service
 /// that never ends by itself, and does something all the time, is stopped by this.
 const STEPS_MAX: u64 = 50_000_000;
+
+/// What tells the network's generator from the others'.
+const NETWORK: u64 = 0x6E65_7477_6F72_6B73;
 
 /// The longest that one turn of a shard takes of the simulation's time, in nanoseconds.
 const TURN_NANOS_MAX: u64 = 2000;
@@ -56,7 +61,7 @@ impl Simulation {
         let schedule = dice.split();
         Simulation {
             seed,
-            world: Shared::new(dice),
+            world: Shared::new(dice, Dice::new(seed ^ NETWORK)),
             hosts: Vec::new(),
             schedule,
             steps_max: STEPS_MAX,
@@ -86,7 +91,10 @@ impl Simulation {
         let mut machine = Machine::new(config.name.clone(), files, config.faults.clone());
         machine.latency = config.latency;
         machine.locked_memory = config.locked_memory;
-        self.world.lock().machines.push(machine);
+        let mut world = self.world.lock();
+        world.machines.push(machine);
+        world.network.add_host();
+        drop(world);
         self.hosts.push(Host { config, service: None, running: None, paused: false });
         HostId(self.hosts.len() - 1)
     }
@@ -118,6 +126,7 @@ impl Simulation {
         let (incarnation, gone) = {
             let mut world = self.world.lock();
             let gone = world.machines[index].boot();
+            world.switch_on(index);
             world.record(index, What::Started);
             (world.machines[index].incarnation, gone)
         };
@@ -206,7 +215,7 @@ impl Simulation {
     ///
     /// The service's futures are dropped, but nothing that their destructors do reaches the host.
     pub fn kill(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, false);
         let mut world = self.world.lock();
         world.record(host.0, What::Killed);
         world.machines[host.0].files.crash_clean();
@@ -215,16 +224,21 @@ impl Simulation {
     /// Turns the host off: as [`kill`](Simulation::kill), and of what was not synced each write is
     /// kept, dropped or torn, and each change of a directory is kept or dropped.
     pub fn lose_power(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, true);
         let mut world = self.world.lock();
         world.record(host.0, What::LostPower);
         let World { machines, dice, .. } = &mut *world;
         machines[host.0].files.lose_power(dice);
     }
 
-    fn end_abruptly(&mut self, host: usize) {
-        let Some(running) = self.hosts[host].running.take() else { return };
-        self.world.lock().kill(host);
+    fn end_abruptly(&mut self, host: usize, power_is_lost: bool) {
+        let Some(running) = self.hosts[host].running.take() else {
+            if power_is_lost {
+                self.world.lock().network.links.set_power(host, false);
+            }
+            return;
+        };
+        self.world.lock().kill(host, power_is_lost);
         let Running { mut runtime, root, .. } = running;
         drop(root);
         let threads = std::mem::take(&mut self.world.lock().machines[host].threads);
@@ -396,6 +410,8 @@ impl Simulation {
             if !open {
                 world.record(host, What::Ended);
                 left = world.machines[host].leftovers();
+                world.network.close_all(host);
+                world.go_on();
             }
             drop(world);
             return if open { Ok(()) } else { self.finish(host, left) };
@@ -463,7 +479,7 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         for host in 0..self.hosts.len() {
-            self.end_abruptly(host);
+            self.end_abruptly(host, true);
         }
     }
 }
