@@ -1,23 +1,18 @@
 //! A simulation: hosts, their time, and who does what next.
 
-use std::any::Any;
+mod running;
+
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ringhold_runtime::{Builder, within_budget};
+use ringhold_runtime::Builder;
 
-use crate::Choose;
 use crate::dice::Dice;
 use crate::disk::{Errno, FileSystem};
-use crate::failure::{Failure, FailureKind};
 use crate::faults::{Fault, Faults};
 use crate::host::{DRAIN, Host, HostConfig, HostId, Running, Service, Verdict};
-use crate::machine::{Machine, Work};
-use crate::ring::Waiting;
+use crate::machine::Machine;
 use crate::system::SimSystem;
 use crate::trace::{Trace, What};
 use crate::world::{Shared, World};
@@ -25,9 +20,6 @@ use crate::world::{Shared, World};
 /// How many steps one call of a `run` method takes at most, unless it is told otherwise: a service
 /// that never ends by itself, and does something all the time, is stopped by this.
 const STEPS_MAX: u64 = 50_000_000;
-
-/// The longest that one turn of a shard takes of the simulation's time, in nanoseconds.
-const TURN_NANOS_MAX: u64 = 2000;
 
 /// A simulated world of hosts, all of it drawn from one seed.
 ///
@@ -40,13 +32,6 @@ pub struct Simulation {
     hosts: Vec<Host>,
     schedule: Dice,
     steps_max: u64,
-}
-
-/// Who may go on.
-#[derive(Clone, Copy, Debug)]
-enum Runnable {
-    Shard { host: usize, shard: usize },
-    Thread { host: usize },
 }
 
 impl Simulation {
@@ -237,227 +222,6 @@ impl Simulation {
         }
         runtime.finish();
     }
-
-    /// Runs until the services that are running have ended.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn run(&mut self) -> Result<(), Failure> {
-        self.run_until(|simulation| simulation.hosts.iter().all(|host| host.running.is_none()))
-    }
-
-    /// Runs for a time.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`]; that nothing can happen any more is none here.
-    pub fn run_for(&mut self, duration: Duration) -> Result<(), Failure> {
-        within_budget(|| self.run_to(self.elapsed().saturating_add(duration)))
-    }
-
-    fn run_to(&mut self, end: Duration) -> Result<(), Failure> {
-        for _ in 0..self.steps_max {
-            let now = self.elapsed();
-            if now >= end {
-                return Ok(());
-            }
-            if !self.step_before(Some(end))? {
-                self.world.lock().now = nanos(end);
-            }
-        }
-        Err(self.fail(FailureKind::TooLong { steps: self.steps_max }))
-    }
-
-    /// Runs until `done` says so; it is asked before each step.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn run_until(&mut self, done: impl FnMut(&mut Simulation) -> bool) -> Result<(), Failure> {
-        within_budget(|| self.run_while_not(done))
-    }
-
-    fn run_while_not(
-        &mut self,
-        mut done: impl FnMut(&mut Simulation) -> bool,
-    ) -> Result<(), Failure> {
-        for _ in 0..self.steps_max {
-            if done(self) {
-                return Ok(());
-            }
-            if !self.step_before(None)? {
-                let running = self.hosts.iter().filter(|host| host.running.is_some());
-                let hosts = running.map(|host| host.config.name.clone()).collect();
-                return Err(self.fail(FailureKind::Stuck { hosts }));
-            }
-        }
-        Err(self.fail(FailureKind::TooLong { steps: self.steps_max }))
-    }
-
-    /// Takes one step: one turn of one shard, or time that goes on to what comes next. `false` if
-    /// nothing can happen any more.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn step(&mut self) -> Result<bool, Failure> {
-        within_budget(|| self.step_before(None))
-    }
-
-    fn step_before(&mut self, end: Option<Duration>) -> Result<bool, Failure> {
-        self.world.lock().happen();
-        let runnable = self.runnable();
-        if runnable.is_empty() {
-            return Ok(self.skip(end));
-        }
-        let next = runnable[self.schedule.pick(runnable.len())];
-        let pace = 1 + self.schedule.below(TURN_NANOS_MAX);
-        match next {
-            Runnable::Shard { host, shard } => self.turn(host, shard)?,
-            Runnable::Thread { host } => {
-                let work = self.take_thread(host);
-                work();
-            }
-        }
-        self.world.lock().now += pace;
-        self.check()?;
-        Ok(true)
-    }
-
-    fn take_thread(&mut self, host: usize) -> Work {
-        let mut world = self.world.lock();
-        world.record(host, What::ThreadRan);
-        world.machines[host].threads.pop_front().expect("a thread is runnable")
-    }
-
-    fn runnable(&self) -> Vec<Runnable> {
-        let world = self.world.lock();
-        let mut runnable = Vec::new();
-        let mut asked = Vec::new();
-        for (index, host) in self.hosts.iter().enumerate() {
-            if host.paused || host.running.is_none() {
-                continue;
-            }
-            let machine = &world.machines[index];
-            runnable.extend(machine.threads.iter().map(|_| Runnable::Thread { host: index }));
-            for (shard, ring) in machine.rings.iter().enumerate() {
-                let Some(ring) = ring else { continue };
-                match ring.waiting {
-                    Waiting::No => runnable.push(Runnable::Shard { host: index, shard }),
-                    Waiting::Until(time) if time <= world.now => {
-                        runnable.push(Runnable::Shard { host: index, shard });
-                    }
-                    _ => asked.push((index, shard)),
-                }
-            }
-        }
-        drop(world);
-        for (host, shard) in asked {
-            let running = self.hosts[host].running.as_ref().expect("looked at above");
-            if running.runtime.has_work(shard) {
-                runnable.push(Runnable::Shard { host, shard });
-            }
-        }
-        runnable
-    }
-
-    /// Nobody can go on: the time goes on to what comes next, or to `end`.
-    fn skip(&mut self, end: Option<Duration>) -> bool {
-        let mut world = self.world.lock();
-        let mut next = world.next();
-        for (host, machine) in self.hosts.iter().zip(&world.machines) {
-            if host.paused {
-                continue;
-            }
-            for ring in machine.rings.iter().flatten() {
-                if let Waiting::Until(time) = ring.waiting {
-                    next = Some(next.map_or(time, |next| next.min(time)));
-                }
-            }
-        }
-        let next = match (next, end.map(nanos)) {
-            (Some(next), Some(end)) => next.min(end),
-            (Some(next), None) => next,
-            (None, _) => return false,
-        };
-        world.now = world.now.max(next);
-        true
-    }
-
-    fn turn(&mut self, host: usize, shard: usize) -> Result<(), Failure> {
-        self.world.lock().record(host, What::Turned { shard });
-        let running = self.hosts[host].running.as_mut().expect("a running host is turned");
-        if let Some(deadline) = running.ending {
-            running.runtime.drain(shard, deadline);
-            let mut world = self.world.lock();
-            let open = world.machines[host].rings.iter().any(Option::is_some);
-            let mut left = None;
-            if !open {
-                world.record(host, What::Ended);
-                left = world.machines[host].leftovers();
-            }
-            drop(world);
-            return if open { Ok(()) } else { self.finish(host, left) };
-        }
-        let turned = catch_unwind(AssertUnwindSafe(|| running.runtime.turn(shard)));
-        if let Err(payload) = turned {
-            // The driver is in no state to be ended, so it is left as it is.
-            std::mem::forget(self.hosts[host].running.take());
-            let what = format!("the driver panicked: {}", message(&*payload));
-            return Err(self.fail(FailureKind::Violation(vec![what])));
-        }
-        if running.root.is_finished() {
-            running.runtime.stop();
-            let mut world = self.world.lock();
-            running.ending = Some(world.instant(host) + DRAIN);
-            for ring in world.machines[host].rings.iter_mut().flatten() {
-                ring.waiting = Waiting::No;
-            }
-        }
-        Ok(())
-    }
-
-    /// A runtime has ended by itself.
-    fn finish(&mut self, host: usize, left: Option<String>) -> Result<(), Failure> {
-        let Running { runtime, mut root, .. } =
-            self.hosts[host].running.take().expect("a running host ends");
-        let name = self.hosts[host].config.name.clone();
-        runtime.finish();
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(ended) = Pin::new(&mut root).poll(&mut cx) else {
-            unreachable!("a service that has ended has a result");
-        };
-        let kind = match ended {
-            Err(error) => {
-                let message = match error.try_into_panic() {
-                    Ok(payload) => message(&*payload),
-                    Err(error) => error.to_string(),
-                };
-                FailureKind::Panic { host: name, message }
-            }
-            Ok(Err(error)) => FailureKind::Service { host: name, error },
-            Ok(Ok(())) => match left {
-                Some(what) => FailureKind::Leak { host: name, what },
-                None => return Ok(()),
-            },
-        };
-        Err(self.fail(kind))
-    }
-
-    fn check(&mut self) -> Result<(), Failure> {
-        let violations = std::mem::take(&mut self.world.lock().violations);
-        if violations.is_empty() {
-            return Ok(());
-        }
-        Err(self.fail(FailureKind::Violation(violations)))
-    }
-
-    fn fail(&self, kind: FailureKind) -> Failure {
-        let world = self.world.lock();
-        let latest = world.trace.events().cloned().collect();
-        Failure { seed: self.seed, at: Duration::from_nanos(world.now), kind, latest }
-    }
 }
 
 impl Drop for Simulation {
@@ -466,14 +230,4 @@ impl Drop for Simulation {
             self.end_abruptly(host);
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is no text".to_owned())
 }

@@ -1,0 +1,294 @@
+//! The crash test of the log in `examples/wal`: many writers append, the power goes at any moment,
+//! and the log has everything that was acknowledged, in order, once, and nothing else.
+
+mod appended;
+#[path = "../examples/wal/log/mod.rs"]
+mod log;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use appended::Ledger;
+use log::{Appending, Error, Log};
+use ringhold_sim::{Failure, Fault, Faults, HostConfig, HostId, Simulation, for_each_seed, seeds};
+use runtime::fs::{self, File};
+use runtime::task::{JoinSet, spawn_on};
+use runtime::time::timeout;
+
+const DIRECTORY: &str = "/log";
+
+/// Short segments, so that there are many.
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+/// How often each writer appends something in one life of the log.
+const APPENDS: u32 = 10;
+
+/// What a service does on errors that go away: it tries again, but not for ever.
+const ATTEMPTS_MAX: u32 = 1000;
+
+/// How a seed's host is made, and what is done to it.
+#[derive(Clone)]
+struct Plan {
+    shards: usize,
+    rings: (u32, u32),
+    writers: u32,
+    crashes: u32,
+    faults: Faults,
+    may_be_damaged: bool,
+    dice: fastrand::Rng,
+}
+
+impl Plan {
+    fn new(seed: u64) -> Plan {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut faults = if dice.bool() { Faults::harmless() } else { Faults::none() };
+        faults.set(Fault::CancelLate, [0.0, 0.5, 1.0][dice.usize(..3)]);
+        let kind = dice.u32(..8);
+        if kind < 3 {
+            for fault in [Fault::ReadError, Fault::WriteError, Fault::SyncError, Fault::NoSpace] {
+                faults.set(fault, 0.02);
+            }
+        }
+        let may_be_damaged = kind == 7;
+        if may_be_damaged {
+            for fault in [Fault::BitFlip, Fault::LostWrite, Fault::MisdirectedWrite] {
+                faults.set(fault, 0.01);
+            }
+        }
+        let rings = if dice.bool() { (2, 4) } else { (256, 512) };
+        let (shards, writers, crashes) = (dice.usize(1..3), dice.u32(1..7), dice.u32(1..5));
+        Plan { shards, rings, writers, crashes, faults, may_be_damaged, dice }
+    }
+}
+
+/// What a life of the log has: the same ledger as the ones before.
+#[derive(Clone)]
+struct Service {
+    plan: Plan,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Service {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("no holder of the ledger panics")
+    }
+
+    /// Opens the log, lets writers append to it, and opens it again when it has failed.
+    async fn serve(mut self) -> Result<(), String> {
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(log) = self.open().await? else { return Ok(()) };
+            let has_failed = self.write(&log).await?;
+            match log.close().await {
+                Ok(()) | Err(Error::Io { .. }) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if !has_failed {
+                return Ok(());
+            }
+        }
+        Err("the log fails again and again".to_owned())
+    }
+
+    /// Opens the log and compares what is in it. `None` if it says that it is damaged, and may be.
+    async fn open(&mut self) -> Result<Option<Log>, String> {
+        for _ in 0..ATTEMPTS_MAX {
+            let mut read = Vec::new();
+            let visit = |number, record: &[u8]| read.push((number, record.to_vec()));
+            match Log::open(DIRECTORY, SEGMENT_BYTES, visit).await {
+                Ok((log, recovery)) => {
+                    self.ledger().recovered(&recovery, read)?;
+                    return Ok(Some(log));
+                }
+                Err(Error::Io { .. }) => {}
+                Err(Error::Damaged { .. } | Error::Missing { .. }) if self.plan.may_be_damaged => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err("the log can't be opened".to_owned())
+    }
+
+    /// Lets all writers do their work. Gives whether the log has failed.
+    async fn write(&mut self, log: &Log) -> Result<bool, String> {
+        let mut writers = JoinSet::new();
+        for number in 0..self.plan.writers {
+            let shard = number as usize % self.plan.shards;
+            let dice = self.plan.dice.fork();
+            let writer = Writer { number, dice, log: log.clone(), service: self.clone() };
+            writers.spawn(async move { spawn_on(shard, move || writer.work()).await });
+        }
+        let mut has_failed = false;
+        while let Some(ended) = writers.join_next().await {
+            let ended = ended.and_then(|ended| ended).map_err(|error| error.to_string())?;
+            has_failed |= ended?;
+        }
+        Ok(has_failed)
+    }
+}
+
+/// One of those who append.
+struct Writer {
+    number: u32,
+    dice: fastrand::Rng,
+    log: Log,
+    service: Service,
+}
+
+impl Writer {
+    /// Gives whether the log has failed.
+    async fn work(mut self) -> Result<bool, String> {
+        for _ in 0..APPENDS {
+            let done = match self.dice.u32(..10) {
+                0 => self.append_and_drop().await,
+                1 => self.append_many().await,
+                _ => self.append_one().await,
+            };
+            match done {
+                Ok(()) => {}
+                Err(Stop::Failed) => return Ok(true),
+                Err(Stop::Wrong(what)) => return Err(what),
+            }
+        }
+        Ok(false)
+    }
+
+    fn make_record(&mut self) -> Vec<u8> {
+        let length = match self.dice.u32(..10) {
+            0 => self.dice.usize(..10_000),
+            _ => self.dice.usize(..100),
+        };
+        let bytes: Vec<u8> = std::iter::repeat_with(|| self.dice.u8(..)).take(length).collect();
+        self.service.ledger().attempt(self.number, &bytes)
+    }
+
+    async fn append_one(&mut self) -> Result<(), Stop> {
+        let record = self.make_record();
+        let appending = self.log.append(record.clone()).await?;
+        let number = self.acknowledge(appending, record).await?;
+        if self.dice.u32(..10) == 0 {
+            self.checkpoint(number + 1).await?;
+        }
+        Ok(())
+    }
+
+    /// Several at a time, in order.
+    async fn append_many(&mut self) -> Result<(), Stop> {
+        let mut waiting = Vec::new();
+        for _ in 0..self.dice.u32(2..20) {
+            let record = self.make_record();
+            waiting.push((self.log.append(record.clone()).await?, record));
+        }
+        for (appending, record) in waiting {
+            self.acknowledge(appending, record).await?;
+        }
+        Ok(())
+    }
+
+    /// The log is asked, and the answer isn't waited for.
+    async fn append_and_drop(&mut self) -> Result<(), Stop> {
+        let record = self.make_record();
+        let patience = Duration::from_micros(self.dice.u64(..500));
+        let append = async { self.log.append(record.clone()).await?.acknowledged().await };
+        if let Ok(acknowledged) = timeout(patience, append).await {
+            self.service.ledger().acknowledge(acknowledged?, record)?;
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&self, appending: Appending, record: Vec<u8>) -> Result<u64, Stop> {
+        let number = appending.acknowledged().await?;
+        self.service.ledger().acknowledge(number, record)?;
+        Ok(number)
+    }
+
+    async fn checkpoint(&mut self, next: u64) -> Result<(), Stop> {
+        let state = self.dice.u64(..).to_le_bytes().to_vec();
+        self.service.ledger().attempt_checkpoint(next, state.clone());
+        match self.log.checkpoint(next, state).await {
+            Ok(()) => self.service.ledger().acknowledge_checkpoint(next),
+            // The log goes on with this checkpoint or the one before; another writer was ahead.
+            Err(Error::Io { .. } | Error::NoSuchRecord { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Why a writer goes no further.
+#[derive(Debug)]
+enum Stop {
+    /// The log says that it has failed.
+    Failed,
+    /// Something is wrong.
+    Wrong(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        match error {
+            Error::Failed(_) => Stop::Failed,
+            other => Stop::Wrong(other.to_string()),
+        }
+    }
+}
+
+impl From<String> for Stop {
+    fn from(what: String) -> Stop {
+        Stop::Wrong(what)
+    }
+}
+
+/// The log's directory is there, durably, before anything goes wrong.
+async fn prepare() -> std::io::Result<()> {
+    fs::create_dir(DIRECTORY).await?;
+    let root = File::open("/").await?;
+    root.sync_all().await?;
+    root.close().await
+}
+
+fn host(simulation: &mut Simulation, plan: &Plan) -> Result<HostId, Failure> {
+    let config =
+        HostConfig::new("log").shards(plan.shards).ring_entries(plan.rings.0, plan.rings.1);
+    let host = simulation.host(config);
+    simulation.start(host, prepare);
+    simulation.run()?;
+    simulation.set_faults(host, plan.faults.clone());
+    Ok(host)
+}
+
+/// A whole run of one seed: lives of the log that end at any moment, and one that ends well.
+fn hunt(seed: u64) -> Result<(), Failure> {
+    let mut plan = Plan::new(seed);
+    let mut simulation = Simulation::new(seed);
+    simulation.keep_events(256);
+    let host = host(&mut simulation, &plan)?;
+    let ledger = Arc::new(Mutex::new(Ledger::new(plan.may_be_damaged)));
+    let service = Service { plan: plan.clone(), ledger };
+    for life in 0..=plan.crashes {
+        let mut service = service.clone();
+        service.plan.dice = plan.dice.fork();
+        simulation.start(host, move || service.clone().serve());
+        if life == plan.crashes {
+            simulation.run()?;
+        } else {
+            simulation.run_steps(plan.dice.u64(..1000))?;
+        }
+        if life == plan.crashes || plan.dice.u32(..4) > 0 {
+            simulation.lose_power(host);
+        } else {
+            simulation.kill(host);
+        }
+    }
+    simulation.set_faults(host, Faults::none());
+    simulation.start(host, move || {
+        let mut service = service.clone();
+        async move { service.open().await.map(drop) }
+    });
+    simulation.run()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_every_crash() {
+    for_each_seed(seeds(300), hunt);
+}
