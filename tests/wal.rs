@@ -261,7 +261,6 @@ fn host(simulation: &mut Simulation, plan: &Plan) -> Result<HostId, Failure> {
 fn hunt(seed: u64) -> Result<(), Failure> {
     let mut plan = Plan::new(seed);
     let mut simulation = Simulation::new(seed);
-    simulation.keep_events(256);
     let host = host(&mut simulation, &plan)?;
     let ledger = Arc::new(Mutex::new(Ledger::new(plan.may_be_damaged)));
     let service = Service { plan: plan.clone(), ledger };
@@ -289,11 +288,11 @@ fn hunt(seed: u64) -> Result<(), Failure> {
 }
 
 /// A host that appends these records to a new log, one by one.
-fn host_with(records: &'static [&'static str]) -> (Simulation, HostId) {
+fn host_with(segment_bytes: u64, records: &'static [&'static str]) -> (Simulation, HostId) {
     let mut simulation = Simulation::new(1);
     let host = host(&mut simulation, &Plan { faults: Faults::none(), ..Plan::new(0) }).unwrap();
     simulation.start(host, move || async move {
-        let (log, _) = Log::open(DIRECTORY, 4096, |_, _| {}).await?;
+        let (log, _) = Log::open(DIRECTORY, segment_bytes, |_, _| {}).await?;
         for record in records {
             log.append(record.as_bytes().to_vec()).await?.acknowledged().await?;
         }
@@ -310,7 +309,7 @@ fn what_was_acknowledged_is_there_after_every_crash() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_opened_anew() {
-    let (mut simulation, host) = host_with(&["one"]);
+    let (mut simulation, host) = host_with(SEGMENT_BYTES, &["one"]);
     simulation.start(host, || async {
         let (log, _) = Log::open(DIRECTORY, SEGMENT_BYTES, |_, _| {}).await?;
         sleep(Duration::from_secs(2)).await;
@@ -359,19 +358,28 @@ fn corrupt(simulation: &mut Simulation, host: HostId, path: &str, offset: u64) {
 
 #[test]
 fn a_bit_that_was_flipped_is_told_and_not_given_out() {
-    let (mut simulation, host) = host_with(&["one", "two", "three"]);
-    corrupt(&mut simulation, host, "/log/00000000000000000002.segment", 28);
-    let damaged = "/log/00000000000000000002.segment is damaged at byte 0";
-    assert_eq!(read(&mut simulation, host), Err(damaged.to_owned()));
-    // The very last frame is the one that can't be told from one that the power loss tore.
-    let (mut simulation, host) = host_with(&["one", "two", "three"]);
-    corrupt(&mut simulation, host, "/log/00000000000000000003.segment", 28);
+    // Each frame is a page here: in a segment of its own, and all in one.
+    let cases = [
+        (4096, "/log/00000000000000000001.segment", 0),
+        (4096, "/log/00000000000000000002.segment", 0),
+        (SEGMENT_BYTES, "/log/00000000000000000001.segment", 0),
+        (SEGMENT_BYTES, "/log/00000000000000000001.segment", 4096),
+    ];
+    for (segment_bytes, path, offset) in cases {
+        let (mut simulation, host) = host_with(segment_bytes, &["one", "two", "three"]);
+        corrupt(&mut simulation, host, path, offset + 28);
+        let damaged = format!("{path} is damaged at byte {offset}");
+        assert_eq!(read(&mut simulation, host), Err(damaged));
+    }
+    // The very last frame is the one that can't be told from one that the loss of power tore.
+    let (mut simulation, host) = host_with(SEGMENT_BYTES, &["one", "two", "three"]);
+    corrupt(&mut simulation, host, "/log/00000000000000000001.segment", 8192 + 28);
     assert_eq!(read(&mut simulation, host).unwrap(), ["one", "two"]);
 }
 
 #[test]
 fn a_checkpoint_removes_the_segments_before_it() {
-    let (mut simulation, host) = host_with(&["one", "two", "three", "four"]);
+    let (mut simulation, host) = host_with(4096, &["one", "two", "three", "four"]);
     simulation.start(host, || async {
         let (log, found) = Log::open(DIRECTORY, SEGMENT_BYTES, |_, _| {}).await?;
         assert_eq!((found.segments, found.next, found.checkpoint), (4, 5, None));

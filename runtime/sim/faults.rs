@@ -68,6 +68,18 @@ impl Fault {
             _ => None,
         }
     }
+
+    /// What went wrong with the disk.
+    pub(crate) fn from_media(kind: FaultKind) -> Fault {
+        match kind {
+            FaultKind::Read => Fault::ReadError,
+            FaultKind::Write => Fault::WriteError,
+            FaultKind::Sync => Fault::SyncError,
+            FaultKind::LostWrite => Fault::LostWrite,
+            FaultKind::MisdirectedWrite => Fault::MisdirectedWrite,
+            FaultKind::BitFlip => Fault::BitFlip,
+        }
+    }
 }
 
 /// How often each fault strikes on a host.

@@ -58,6 +58,7 @@ pub mod disk;
 mod execute;
 mod failure;
 mod faults;
+mod following;
 mod host;
 mod kernel;
 mod latency;
@@ -69,6 +70,7 @@ mod ring;
 mod seeds;
 mod simulation;
 mod system;
+mod telling;
 mod trace;
 mod world;
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use crate::following::Following;
+
 /// How many events a trace keeps unless it is told otherwise. The hash covers all there were.
 const KEPT: usize = 4096;
 
@@ -39,8 +41,10 @@ pub enum What {
         file: i32,
         /// The offset in bytes, or what the opcode has there.
         offset: u64,
-        /// The length in bytes, or what the opcode has there.
+        /// The length in bytes, or what the opcode has there; 1 for a sync of data only.
         length: u32,
+        /// The paths that it names: none, one, or two for a rename or a link.
+        paths: Vec<String>,
     },
     /// An operation's completion arrived.
     Completed {
@@ -83,7 +87,7 @@ impl What {
     fn numbers(&self) -> [u64; 6] {
         match *self {
             What::Turned { shard } => [1, shard as u64, 0, 0, 0, 0],
-            What::Began { shard, opcode, user_data, file, offset, length } => {
+            What::Began { shard, opcode, user_data, file, offset, length, .. } => {
                 let file = u64::from(file as u32) << 32 | u64::from(length);
                 [2, shard as u64, opcode.into(), user_data, file, offset]
             }
@@ -105,7 +109,7 @@ impl What {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>12.6} s  host {}  {:?}", self.at.as_secs_f64(), self.host, self.what)
+        write!(f, "{:>12.6} s  host {}  {}", self.at.as_secs_f64(), self.host, self.what)
     }
 }
 
@@ -137,6 +141,15 @@ impl Trace {
     /// The latest events, oldest first.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.kept.iter()
+    }
+
+    /// Of the latest events those that are about a file or directory: operations that name this
+    /// path, and operations on descriptors that were opened by it, or by a name that was changed
+    /// into it; and the starts and ends of hosts. What was opened before the latest events is not
+    /// recognised.
+    pub fn about(&self, path: &str) -> impl Iterator<Item = &Event> {
+        let mut following = Following::default();
+        self.kept.iter().filter(move |event| following.is_about(path, event))
     }
 
     pub(crate) fn keep(&mut self, events: usize) {
