@@ -397,3 +397,29 @@ fn a_checkpoint_removes_the_segments_before_it() {
     simulation.run().unwrap();
     assert_eq!(read(&mut simulation, host).unwrap(), ["four"]);
 }
+
+/// The lines of a text, as far in as they are in any place.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).collect()
+}
+
+#[test]
+fn the_chapter_shows_the_code_that_is_tested() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("it is in the tree");
+    let code =
+        ["examples/wal/log/writer.rs", "examples/wal/log/files.rs", "tests/wal.rs"].map(read);
+    let patch = read("tests/mutants/wal-directory-not-synced.patch");
+    let chapter = read("docs/book/simulation.md");
+    let mut shown = 0;
+    for (fence, sources) in [("```rust,ignore\n", &code[..]), ("```diff\n", &[patch])] {
+        for block in chapter.split(fence).skip(1) {
+            let block = lines(block.split("```").next().expect("a split has a first part"));
+            let has_block =
+                |source: &String| lines(source).windows(block.len()).any(|it| it == block);
+            assert!(sources.iter().any(has_block), "nowhere in the tree:\n{}", block.join("\n"));
+            shown += 1;
+        }
+    }
+    assert_eq!(shown, 5, "four pieces of code, and a patch");
+}

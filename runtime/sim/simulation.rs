@@ -36,6 +36,11 @@ pub struct Simulation {
 
 impl Simulation {
     /// A world without hosts.
+    ///
+    /// ```
+    /// let simulation = ringhold_sim::Simulation::new(7);
+    /// assert_eq!(simulation.trace().count(), 0);
+    /// ```
     pub fn new(seed: u64) -> Simulation {
         let mut dice = Dice::new(seed);
         let schedule = dice.split();
@@ -49,22 +54,60 @@ impl Simulation {
     }
 
     /// The seed.
+    ///
+    /// ```
+    /// assert_eq!(ringhold_sim::Simulation::new(7).seed(), 7);
+    /// ```
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// Bounds the steps that one call of a `run` method takes.
+    ///
+    /// ```
+    /// # use ringhold_sim::{FailureKind, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.set_steps_max(1000);
+    /// simulation.start(host, || async {
+    ///     while runtime::time::Instant::now().elapsed().as_secs() < 1 {
+    ///         runtime::task::yield_now().await;
+    ///     }
+    /// });
+    /// let failure = simulation.run().unwrap_err();
+    /// assert_eq!(failure.kind, FailureKind::TooLong { steps: 1000 });
+    /// ```
     pub fn set_steps_max(&mut self, steps: u64) {
         self.steps_max = steps;
     }
 
     /// How many of the latest events the trace keeps, for failures to show; 4,096 if nothing is
     /// said. The trace's hash covers all events in any case.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.keep_events(3);
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// assert_eq!(simulation.trace().events().count(), 3);
+    /// assert!(simulation.trace().count() > 3);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn keep_events(&mut self, events: usize) {
         self.world.lock().trace.keep(events);
     }
 
     /// Adds a host. Nothing runs on it before [`start`](Simulation::start).
+    ///
+    /// ```
+    /// use ringhold_sim::{HostConfig, Simulation};
+    ///
+    /// let mut simulation = Simulation::new(1);
+    /// let hosts = ["one", "two"].map(|name| simulation.host(HostConfig::new(name).shards(2)));
+    /// assert!(hosts[0] != hosts[1] && !simulation.is_running(hosts[0]));
+    /// ```
     pub fn host(&mut self, config: HostConfig) -> HostId {
         let mut files = FileSystem::new(config.disk.clone());
         files.set_media_faults(config.faults.media());
@@ -82,6 +125,17 @@ impl Simulation {
     /// # Panics
     ///
     /// If a service is running there.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// assert!(simulation.is_running(host));
+    /// simulation.run()?;
+    /// assert!(!simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[track_caller]
     pub fn start<F>(&mut self, host: HostId, make: impl FnMut() -> F + 'static)
     where
@@ -96,6 +150,22 @@ impl Simulation {
     /// # Panics
     ///
     /// If a service is running there, or none ever was.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     let starts = runtime::fs::read("/starts").await.unwrap_or_default();
+    ///     runtime::fs::write("/starts", [&starts[..], b"|"].concat()).await
+    /// });
+    /// simulation.run()?;
+    /// simulation.restart(host);
+    /// simulation.run()?;
+    /// let starts = simulation.with_files(host, |files| files.statx(libc::AT_FDCWD, b"/starts", 0));
+    /// assert_eq!(starts.unwrap().size, 2);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[track_caller]
     pub fn restart(&mut self, host: HostId) {
         let HostId(index) = host;
@@ -124,26 +194,75 @@ impl Simulation {
     }
 
     /// Whether a service is running on the host.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::time::sleep(runtime::time::Duration::from_secs(2)).await });
+    /// simulation.run_for(std::time::Duration::from_secs(1))?;
+    /// assert!(simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn is_running(&self, host: HostId) -> bool {
         self.hosts[host.0].running.is_some()
     }
 
     /// The time since the simulation began.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.run_for(std::time::Duration::from_secs(60))?;
+    /// assert_eq!(simulation.elapsed().as_secs(), 60);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.world.lock().now)
     }
 
     /// What happened so far.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation, What};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// assert_eq!(simulation.trace().events().next().unwrap().what, What::Started);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn trace(&self) -> Trace {
         self.world.lock().trace.clone()
     }
 
     /// Looks at a host's disk, or changes it, as no service sees.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::create_dir("/new").await });
+    /// simulation.run()?;
+    /// assert_eq!(simulation.with_files(host, |files| files.used_inodes()), 2); // and the root
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn with_files<R>(&mut self, host: HostId, look: impl FnOnce(&mut FileSystem) -> R) -> R {
         look(&mut self.world.lock().machines[host.0].files)
     }
 
     /// Changes what goes wrong on a host, and how often.
+    ///
+    /// ```
+    /// # use ringhold_sim::{Fault, Faults, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.set_faults(host, Faults::none().with(Fault::NoSpace, 1.0));
+    /// simulation.start(host, || async { assert!(runtime::fs::write("/file", "bytes").await.is_err()) });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn set_faults(&mut self, host: HostId, faults: Faults) {
         let machine = &mut self.world.lock().machines[host.0];
         machine.files.set_media_faults(faults.media());
@@ -151,6 +270,19 @@ impl Simulation {
     }
 
     /// Lets a fault strike at its next occasion.
+    ///
+    /// ```
+    /// # use ringhold_sim::{Fault, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.inject(host, Fault::WriteError);
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_err());
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_ok());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn inject(&mut self, host: HostId, fault: Fault) {
         let machine = &mut self.world.lock().machines[host.0];
         match fault.of_media() {
@@ -163,6 +295,19 @@ impl Simulation {
     }
 
     /// Lets a host's clock run faster from now on, or slower if negative, in parts in a million.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// simulation.drift(host, 100_000);
+    /// simulation.start(host, || async { sleep(Duration::from_secs(11)).await });
+    /// simulation.run()?;
+    /// assert_eq!(simulation.elapsed().as_secs(), 10);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn drift(&mut self, host: HostId, ppm: i64) {
         let mut world = self.world.lock();
         let now = world.now;
@@ -170,17 +315,65 @@ impl Simulation {
     }
 
     /// Moves a host's time of day ahead. Its monotonic clock isn't concerned.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use std::time::Duration;
+    ///
+    /// let mut write = || {
+    ///     simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    ///     simulation.run().unwrap();
+    ///     let status = |files: &mut ringhold_sim::disk::FileSystem| {
+    ///         files.statx(libc::AT_FDCWD, b"/file", 0).unwrap().modified
+    ///     };
+    ///     let modified = simulation.with_files(host, status);
+    ///     simulation.jump(host, Duration::from_secs(3600));
+    ///     modified
+    /// };
+    /// let (before, after) = (write(), write());
+    /// assert_eq!((after - before).as_secs(), 3600);
+    /// ```
     pub fn jump(&mut self, host: HostId, by: Duration) {
         self.world.lock().machines[host.0].clock.jump(by);
     }
 
     /// Stops a host where it stands. What its kernel was asked for goes on.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// simulation.start(host, || async { sleep(Duration::from_secs(1)).await });
+    /// simulation.pause(host);
+    /// simulation.run_for(Duration::from_secs(10))?;
+    /// assert!(simulation.is_running(host));
+    /// simulation.resume(host);
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn pause(&mut self, host: HostId) {
         self.hosts[host.0].paused = true;
         self.world.lock().record(host.0, What::Paused);
     }
 
     /// Lets a host that stood go on.
+    ///
+    /// ```
+    /// // As for `pause`: a host that stands goes on, and its timers are due.
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.pause(host);
+    /// simulation.resume(host);
+    /// simulation.run()?;
+    /// assert!(!simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn resume(&mut self, host: HostId) {
         self.hosts[host.0].paused = false;
         self.world.lock().record(host.0, What::Resumed);
@@ -190,6 +383,21 @@ impl Simulation {
     /// effect or not, what was written stays in the page cache.
     ///
     /// The service's futures are dropped, but nothing that their destructors do reaches the host.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     runtime::fs::write("/file", "bytes").await.unwrap();
+    ///     std::future::pending::<()>().await
+    /// });
+    /// simulation.run_for(std::time::Duration::from_secs(1))?;
+    /// simulation.kill(host);
+    /// simulation.start(host, || async { assert_eq!(runtime::fs::read("/file").await.unwrap(), b"bytes") });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn kill(&mut self, host: HostId) {
         self.end_abruptly(host.0);
         let mut world = self.world.lock();
@@ -199,6 +407,22 @@ impl Simulation {
 
     /// Turns the host off: as [`kill`](Simulation::kill), and of what was not synced each write is
     /// kept, dropped or torn, and each change of a directory is kept or dropped.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// simulation.run()?;
+    /// simulation.lose_power(host);
+    /// simulation.start(host, || async {
+    ///     // Nothing was synced: the name may be gone, and so may be the size and the bytes.
+    ///     let bytes = runtime::fs::read("/file").await.unwrap_or_default();
+    ///     assert!([&b"bytes"[..], b"\0\0\0\0\0", b""].contains(&&bytes[..]), "{bytes:?}");
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn lose_power(&mut self, host: HostId) {
         self.end_abruptly(host.0);
         let mut world = self.world.lock();

@@ -129,16 +129,53 @@ impl Trace {
 
     /// A number of everything that happened: the same for two runs if, and as good as only if, they
     /// were the same.
+    ///
+    /// ```
+    /// use ringhold_sim::{HostConfig, Simulation};
+    ///
+    /// let run = |seed| {
+    ///     let mut simulation = Simulation::new(seed);
+    ///     let host = simulation.host(HostConfig::new("store"));
+    ///     simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    ///     simulation.run().unwrap();
+    ///     simulation.trace().hash()
+    /// };
+    /// assert_eq!(run(1), run(1));
+    /// assert_ne!(run(1), run(2));
+    /// ```
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// How many events there were.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// assert_eq!(trace.count(), trace.events().count() as u64); // few enough to be kept
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.count
     }
 
     /// The latest events, oldest first.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation, What};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// let began = trace.events().filter(|event| matches!(event.what, What::Began { .. }));
+    /// assert_eq!(began.count(), 3); // open, write, close
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.kept.iter()
     }
@@ -147,6 +184,22 @@ impl Trace {
     /// path, and operations on descriptors that were opened by it, or by a name that was changed
     /// into it; and the starts and ends of hosts. What was opened before the latest events is not
     /// recognised.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     runtime::fs::write("/this", "bytes").await?;
+    ///     runtime::fs::write("/that", "more bytes").await
+    /// });
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// let lines: Vec<String> = trace.about("/that").map(|event| event.what.to_string()).collect();
+    /// assert!(lines.iter().any(|line| line.ends_with("write of file 3, 10 bytes at 0")), "{lines:?}");
+    /// assert!(!lines.iter().any(|line| line.ends_with("write of file 3, 5 bytes at 0")), "{lines:?}");
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn about(&self, path: &str) -> impl Iterator<Item = &Event> {
         let mut following = Following::default();
         self.kept.iter().filter(move |event| following.is_about(path, event))

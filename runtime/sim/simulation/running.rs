@@ -33,6 +33,15 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`].
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::read("/none").await.map(drop) });
+    /// let failure = simulation.run().unwrap_err();
+    /// assert!(failure.to_string().contains("RINGHOLD_SEED=1"));
+    /// ```
     pub fn run(&mut self) -> Result<(), Failure> {
         self.run_until(|simulation| simulation.hosts.iter().all(|host| host.running.is_none()))
     }
@@ -43,6 +52,18 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`].
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// let is_running = simulation.run_steps(2)?;
+    /// assert!(is_running);
+    /// simulation.lose_power(host);
+    /// assert!(!simulation.run_steps(1000)?);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn run_steps(&mut self, steps: u64) -> Result<bool, Failure> {
         let mut left = steps;
         self.run_until(|simulation| {
@@ -58,6 +79,16 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`]; that nothing can happen any more is none here.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, std::future::pending::<()>);
+    /// simulation.run_for(std::time::Duration::from_secs(3600))?;
+    /// assert!(simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn run_for(&mut self, duration: Duration) -> Result<(), Failure> {
         within_budget(|| self.run_to(self.elapsed().saturating_add(duration)))
     }
@@ -80,6 +111,16 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`].
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// simulation.run_until(|simulation| simulation.with_files(host, |files| files.used_inodes()) > 1)?;
+    /// assert!(simulation.is_running(host)); // the file is there, and the service has not ended
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn run_until(&mut self, done: impl FnMut(&mut Simulation) -> bool) -> Result<(), Failure> {
         within_budget(|| self.run_while_not(done))
     }
@@ -107,6 +148,16 @@ impl Simulation {
     /// # Errors
     ///
     /// See [`FailureKind`].
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, std::future::pending::<()>);
+    /// while simulation.step()? {}
+    /// assert!(simulation.is_running(host)); // and nothing can happen any more
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn step(&mut self) -> Result<bool, Failure> {
         within_budget(|| self.step_before(None))
     }
