@@ -4,13 +4,13 @@
 mod arguments;
 mod log;
 
-use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use runtime::fs::{self, File};
+use runtime::sync::mpsc;
 
 use arguments::{Arguments, Command};
 use log::{Appending, Error, Log};
@@ -71,24 +71,36 @@ async fn run(arguments: Arguments) -> Outcome {
 
 async fn append(directory: &Path, segment_bytes: u64) -> Outcome {
     create_durably(directory).await?;
-    let (log, found) = Log::open(directory, segment_bytes, |_, _| {}).await?;
-    let (mut count, mut last) = (0, found.next - 1);
-    let mut waiting = VecDeque::new();
-    for line in io::stdin().lock().split(b'\n') {
-        if waiting.len() == APPENDS {
-            (count, last) = (count + 1, acknowledged(waiting.pop_front()).await?);
+    let (log, _) = Log::open(directory, segment_bytes, |_, _| {}).await?;
+    let (lines, mut read) = mpsc::channel(APPENDS);
+    // Standard input may keep its reader waiting, which must not be a shard.
+    let reader = runtime::spawn_blocking(move || {
+        let mut input = io::stdin().lock().split(b'\n');
+        input.try_for_each(|line| lines.blocking_send(line?).map_err(io::Error::other))
+    });
+    let (placed, mut appending) = mpsc::channel::<Appending>(APPENDS);
+    let place = async {
+        while let Some(line) = read.recv().await {
+            let _ = placed.send(log.append(line).await?).await;
         }
-        waiting.push_back(log.append(line?).await?);
+        drop(placed);
+        Result::<_, Error>::Ok(())
+    };
+    let count = async {
+        let (mut count, mut last) = (0, None);
+        while let Some(appending) = appending.recv().await {
+            last = Some(appending.acknowledged().await?);
+            count += 1;
+        }
+        Ok((count, last))
+    };
+    let ((), (count, last)) = runtime::try_join!(place, count)?;
+    reader.await??;
+    match last {
+        Some(last) => println!("{count} records appended, the last has number {last}"),
+        None => println!("nothing appended"),
     }
-    while !waiting.is_empty() {
-        (count, last) = (count + 1, acknowledged(waiting.pop_front()).await?);
-    }
-    println!("{count} records appended, the last has number {last}");
     Ok(log.close().await?)
-}
-
-async fn acknowledged(appending: Option<Appending>) -> Result<u64, Error> {
-    appending.expect("one is waiting").acknowledged().await
 }
 
 /// Makes the directory, if it isn't there. Where its name can't be made durable it is taken back:
