@@ -171,7 +171,8 @@ impl Faults {
     /// ```
     /// use ringhold_sim::{Fault, Faults};
     ///
-    /// let always = Fault::ALL.into_iter().filter(|fault| Faults::none().probability(*fault) > 0.0);
+    /// let none = Faults::none();
+    /// let always = Fault::ALL.into_iter().filter(|fault| none.probability(*fault) > 0.0);
     /// assert_eq!(always.collect::<Vec<_>>(), [Fault::CancelLate]);
     /// ```
     pub fn probability(&self, fault: Fault) -> f64 {

@@ -186,7 +186,8 @@ impl HostConfig {
     ///
     /// ```
     /// # use ringhold_sim::{HostConfig, Simulation, disk::DiskConfig};
-    /// let config = HostConfig::new("store").disk(DiskConfig { capacity_bytes: 64 << 10, ..DiskConfig::default() });
+    /// let disk = DiskConfig { capacity_bytes: 64 << 10, ..DiskConfig::default() };
+    /// let config = HostConfig::new("store").disk(disk);
     /// # let mut simulation = Simulation::new(1);
     /// # let host = simulation.host(config);
     /// simulation.start(host, || async {

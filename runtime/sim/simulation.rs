@@ -162,8 +162,10 @@ impl Simulation {
     /// simulation.run()?;
     /// simulation.restart(host);
     /// simulation.run()?;
-    /// let starts = simulation.with_files(host, |files| files.statx(libc::AT_FDCWD, b"/starts", 0));
-    /// assert_eq!(starts.unwrap().size, 2);
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::fs::read("/starts").await.unwrap(), b"||");
+    /// });
+    /// simulation.run()?;
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
     #[track_caller]
@@ -199,7 +201,8 @@ impl Simulation {
     /// # use ringhold_sim::{HostConfig, Simulation};
     /// # let mut simulation = Simulation::new(1);
     /// # let host = simulation.host(HostConfig::new("store"));
-    /// simulation.start(host, || async { runtime::time::sleep(runtime::time::Duration::from_secs(2)).await });
+    /// let two = std::time::Duration::from_secs(2);
+    /// simulation.start(host, move || async move { runtime::time::sleep(two).await });
     /// simulation.run_for(std::time::Duration::from_secs(1))?;
     /// assert!(simulation.is_running(host));
     /// # Ok::<(), ringhold_sim::Failure>(())
@@ -259,7 +262,9 @@ impl Simulation {
     /// # let mut simulation = Simulation::new(1);
     /// # let host = simulation.host(HostConfig::new("store"));
     /// simulation.set_faults(host, Faults::none().with(Fault::NoSpace, 1.0));
-    /// simulation.start(host, || async { assert!(runtime::fs::write("/file", "bytes").await.is_err()) });
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_err());
+    /// });
     /// simulation.run()?;
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
@@ -394,7 +399,9 @@ impl Simulation {
     /// });
     /// simulation.run_for(std::time::Duration::from_secs(1))?;
     /// simulation.kill(host);
-    /// simulation.start(host, || async { assert_eq!(runtime::fs::read("/file").await.unwrap(), b"bytes") });
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::fs::read("/file").await.unwrap(), b"bytes");
+    /// });
     /// simulation.run()?;
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```

@@ -196,8 +196,9 @@ impl Trace {
     /// simulation.run()?;
     /// let trace = simulation.trace();
     /// let lines: Vec<String> = trace.about("/that").map(|event| event.what.to_string()).collect();
-    /// assert!(lines.iter().any(|line| line.ends_with("write of file 3, 10 bytes at 0")), "{lines:?}");
-    /// assert!(!lines.iter().any(|line| line.ends_with("write of file 3, 5 bytes at 0")), "{lines:?}");
+    /// let has = |end: &str| lines.iter().any(|line| line.ends_with(end));
+    /// assert!(has("write of file 3, 10 bytes at 0"), "{lines:?}");
+    /// assert!(!has("write of file 3, 5 bytes at 0"), "{lines:?}");
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
     pub fn about(&self, path: &str) -> impl Iterator<Item = &Event> {

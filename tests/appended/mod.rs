@@ -17,7 +17,7 @@ pub struct Ledger {
     checkpointed: u64,
     /// How many records each writer has made.
     made: BTreeMap<u32, u32>,
-    /// The disk may damage what was acknowledged: it has to be told, but may be gone.
+    /// The disk may damage what was acknowledged: it may be gone, but is never anything else.
     may_be_damaged: bool,
 }
 
@@ -63,7 +63,8 @@ impl Ledger {
         if let Some((last, _)) = self.known.last_key_value()
             && *last >= recovery.next
         {
-            if !self.may_be_damaged || recovery.cut_bytes == 0 {
+            // The last frame may be the damaged one; an earlier life may have cut it off.
+            if !self.may_be_damaged {
                 let next = recovery.next;
                 return Err(format!("{last} was acknowledged, and the log ends before {next}"));
             }

@@ -1,4 +1,4 @@
-//! A write-ahead log: records are appended to segments, and are on the disk when they are acknowledged.
+//! A write-ahead log: records are appended to segments, and are on the disk when acknowledged.
 //!
 //! The directory of a log has segments, each named for the number of its first record, and maybe a
 //! checkpoint, which stands for the records before its own number. Records are numbered from 1 on.

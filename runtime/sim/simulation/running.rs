@@ -117,7 +117,7 @@ impl Simulation {
     /// # let mut simulation = Simulation::new(1);
     /// # let host = simulation.host(HostConfig::new("store"));
     /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
-    /// simulation.run_until(|simulation| simulation.with_files(host, |files| files.used_inodes()) > 1)?;
+    /// simulation.run_until(|it| it.with_files(host, |files| files.used_inodes()) > 1)?;
     /// assert!(simulation.is_running(host)); // the file is there, and the service has not ended
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
