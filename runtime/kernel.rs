@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use ringhold_buffers::ArenaId;
 
 use crate::call::Call;
+use crate::sockets::Sockets;
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
 use crate::threads;
+use crate::uring::Linux;
 
 /// One completion: the answer to exactly one [`Sqe`] or [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,10 @@ pub trait System: Send + Sync + 'static {
         work: Box<dyn FnOnce() + Send>,
     ) -> io::Result<()> {
         threads::start(name, stack_bytes, work).map(drop)
+    }
+    /// What answers for its sockets at once.
+    fn sockets(&self) -> &dyn Sockets {
+        &Linux
     }
     /// Whether its descriptors are the process's own, so that other code can use them, and it
     /// theirs.

@@ -17,6 +17,7 @@ mod handle;
 mod handover;
 mod inbox;
 mod kernel;
+mod local;
 #[cfg(test)]
 mod models;
 mod op;
@@ -29,6 +30,7 @@ mod registry;
 mod runtime;
 mod select;
 mod shard;
+mod sockets;
 mod sqe;
 mod start_error;
 mod stepped;
@@ -62,6 +64,8 @@ pub use random::random_below;
 pub use select::{Both, poll_select};
 #[doc(hidden)]
 pub use shard::Shard;
+#[doc(hidden)]
+pub use sockets::{SocketAddress, Sockets};
 #[doc(hidden)]
 pub use sqe::{FIXED_FILE, Sqe};
 #[doc(hidden)]

@@ -56,9 +56,7 @@ impl Effects<'_> {
 
     fn attempt(&mut self, operation: &InFlight) -> Outcome {
         let file = operation.file.map_or(-1, |file| file.descriptor);
-        if !matches!(operation.request, Request::Close { .. } | Request::Cancel { .. }) {
-            self.refuse_if(Fault::NoMemory, libc::ENOMEM)?;
-        }
+        self.refuse_if(Fault::NoMemory, libc::ENOMEM)?;
         match &operation.request {
             Request::Nop | Request::Advise { .. } => Ok(0),
             Request::Read(transfer) => self.read(file, transfer),
@@ -73,6 +71,14 @@ impl Effects<'_> {
             Request::Truncate { length, .. } => self.files.truncate(file, *length).map(|()| 0),
             Request::Call(call) => call.with(|call| self.call(call)),
             Request::Cancel { .. } => unreachable!("cancels are the ring's"),
+            Request::PollReady { events, .. } => {
+                // A file of a disk is always ready.
+                Ok((*events & (libc::POLLIN | libc::POLLOUT) as u32) as i32)
+            }
+            Request::Connect { .. }
+            | Request::Receive { .. }
+            | Request::Send { .. }
+            | Request::Shutdown { .. } => Err(Errno(libc::ENOTSOCK)),
             by_name => self.run_by_name(by_name),
         }
     }
@@ -84,7 +90,6 @@ impl Effects<'_> {
             Request::Open { place, flags, mode } => {
                 files.open_at(place.directory, &place.path, *flags, *mode)
             }
-            Request::Close { descriptor } => files.close(*descriptor).map(|()| 0),
             Request::Statx { place, flags, answer } => {
                 let status = files.statx(place.directory, &place.path, *flags)?;
                 answer.with(|answer| status.fill(answer));

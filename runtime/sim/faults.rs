@@ -35,11 +35,13 @@ pub enum Fault {
     BitFlip,
     /// An operation fails with `ENOMEM`, as one does for which the kernel finds no memory.
     NoMemory,
+    /// A connection is reset, at an operation on one of its ends.
+    ConnectionReset,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::ShortTransfer,
         Fault::EnterInterrupted,
         Fault::EnterAgain,
@@ -54,6 +56,7 @@ impl Fault {
         Fault::MisdirectedWrite,
         Fault::BitFlip,
         Fault::NoMemory,
+        Fault::ConnectionReset,
     ];
 
     /// What the disk calls it, if it is the disk's own matter.

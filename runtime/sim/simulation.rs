@@ -1,5 +1,6 @@
 //! A simulation: hosts, their time, and who does what next.
 
+mod network;
 mod running;
 
 use std::future::Future;
@@ -20,6 +21,9 @@ use crate::world::{Shared, World};
 /// How many steps one call of a `run` method takes at most, unless it is told otherwise: a service
 /// that never ends by itself, and does something all the time, is stopped by this.
 const STEPS_MAX: u64 = 50_000_000;
+
+/// What tells the network's generator from the others'.
+const NETWORK: u64 = 0x6E65_7477_6F72_6B73;
 
 /// A simulated world of hosts, all of it drawn from one seed.
 ///
@@ -46,7 +50,7 @@ impl Simulation {
         let schedule = dice.split();
         Simulation {
             seed,
-            world: Shared::new(dice),
+            world: Shared::new(dice, Dice::new(seed ^ NETWORK)),
             hosts: Vec::new(),
             schedule,
             steps_max: STEPS_MAX,
@@ -114,7 +118,10 @@ impl Simulation {
         let mut machine = Machine::new(config.name.clone(), files, config.faults.clone());
         machine.latency = config.latency;
         machine.locked_memory = config.locked_memory;
-        self.world.lock().machines.push(machine);
+        let mut world = self.world.lock();
+        world.machines.push(machine);
+        world.network.add_host();
+        drop(world);
         self.hosts.push(Host { config, service: None, running: None, paused: false });
         HostId(self.hosts.len() - 1)
     }
@@ -175,6 +182,7 @@ impl Simulation {
         let (incarnation, gone) = {
             let mut world = self.world.lock();
             let gone = world.machines[index].boot();
+            world.switch_on(index);
             world.record(index, What::Started);
             (world.machines[index].incarnation, gone)
         };
@@ -406,7 +414,7 @@ impl Simulation {
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
     pub fn kill(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, false);
         let mut world = self.world.lock();
         world.record(host.0, What::Killed);
         world.machines[host.0].files.crash_clean();
@@ -431,16 +439,21 @@ impl Simulation {
     /// # Ok::<(), ringhold_sim::Failure>(())
     /// ```
     pub fn lose_power(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, true);
         let mut world = self.world.lock();
         world.record(host.0, What::LostPower);
         let World { machines, dice, .. } = &mut *world;
         machines[host.0].files.lose_power(dice);
     }
 
-    fn end_abruptly(&mut self, host: usize) {
-        let Some(running) = self.hosts[host].running.take() else { return };
-        self.world.lock().kill(host);
+    fn end_abruptly(&mut self, host: usize, power_is_lost: bool) {
+        let Some(running) = self.hosts[host].running.take() else {
+            if power_is_lost {
+                self.world.lock().network.links.set_power(host, false);
+            }
+            return;
+        };
+        self.world.lock().kill(host, power_is_lost);
         let Running { mut runtime, root, .. } = running;
         drop(root);
         let threads = std::mem::take(&mut self.world.lock().machines[host].threads);
@@ -458,7 +471,7 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         for host in 0..self.hosts.len() {
-            self.end_abruptly(host);
+            self.end_abruptly(host, true);
         }
     }
 }

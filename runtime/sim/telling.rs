@@ -40,6 +40,9 @@ impl fmt::Display for What {
                 write!(f, "shard {shard} can't enter: {error}")
             }
             What::Struck { fault } => write!(f, "{fault:?} strikes"),
+            What::Arrived { from, what, bytes } => {
+                write!(f, "gets {what} of host {from}, {bytes} bytes")
+            }
             What::ThreadRan => f.write_str("a blocking closure runs"),
             What::Started => f.write_str("starts"),
             What::Ended => f.write_str("ends"),
@@ -74,6 +77,11 @@ fn name(opcode: u8, length: u32) -> Option<&'static str> {
         opcode::LinkAt::CODE => "link",
         opcode::SymlinkAt::CODE => "symlink",
         opcode::AsyncCancel::CODE => "cancel",
+        opcode::PollAdd::CODE => "poll",
+        opcode::Connect::CODE => "connect",
+        opcode::Recv::CODE => "receive",
+        opcode::Send::CODE => "send",
+        opcode::Shutdown::CODE => "shutdown",
         u8::MAX => "cold call",
         _ => return None,
     })

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::following::Following;
+use crate::memory::checksum;
 
 /// How many events a trace keeps unless it is told otherwise. The hash covers all there were.
 const KEPT: usize = 4096;
@@ -67,6 +68,16 @@ pub enum What {
         /// Which.
         fault: crate::Fault,
     },
+    /// Something arrived by the network.
+    Arrived {
+        /// The host that sent it, by number.
+        from: usize,
+        /// `open`, `accept` and `confirm` make a connection, `refuse` doesn't; a `segment` and a
+        /// `datagram` bring bytes; bytes are `taken`; a direction is at its `end`; `reset`.
+        what: &'static str,
+        /// The bytes that it brought.
+        bytes: usize,
+    },
     /// A blocking closure's thread ran.
     ThreadRan,
     /// The host started.
@@ -103,6 +114,10 @@ impl What {
             What::LostPower => [10, 0, 0, 0, 0, 0],
             What::Paused => [11, 0, 0, 0, 0, 0],
             What::Resumed => [12, 0, 0, 0, 0, 0],
+            What::Arrived { from, what, bytes } => {
+                let what = checksum(what.as_bytes());
+                [13, from as u64, what, bytes as u64, 0, 0]
+            }
         }
     }
 }

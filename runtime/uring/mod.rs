@@ -9,6 +9,7 @@ mod donor;
 mod limits;
 mod run_call;
 mod setup;
+mod sockets;
 mod wake;
 
 use std::collections::hash_map::RandomState;

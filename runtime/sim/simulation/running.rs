@@ -253,6 +253,8 @@ impl Simulation {
             if !open {
                 world.record(host, What::Ended);
                 left = world.machines[host].leftovers();
+                world.network.close_all(host);
+                world.go_on();
             }
             drop(world);
             return if open { Ok(()) } else { self.finish(host, left) };

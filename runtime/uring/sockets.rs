@@ -1,0 +1,162 @@
+//! Linux's sockets, as far as they answer at once.
+
+#![allow(unsafe_code)] // System calls.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::RawFd;
+use std::ptr;
+
+use libc::{c_int, c_void, socklen_t};
+
+use crate::sockets::{SocketAddress, Sockets};
+use crate::uring::Linux;
+
+const NEW: c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+
+/// What a system call answered.
+fn answer(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn count(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Lets a system call fill an address.
+fn filled(
+    call: impl FnOnce(*mut libc::sockaddr, *mut socklen_t) -> c_int,
+) -> io::Result<(c_int, SocketAddress)> {
+    let mut address = SocketAddress::new();
+    let room = address.room();
+    let mut length = room.len() as socklen_t;
+    let result = answer(call(room.as_mut_ptr().cast(), &raw mut length))?;
+    address.set_length(length as usize);
+    Ok((result, address))
+}
+
+fn pointer(address: &SocketAddress) -> (*const libc::sockaddr, socklen_t) {
+    let bytes = address.as_bytes();
+    (bytes.as_ptr().cast(), bytes.len() as socklen_t)
+}
+
+impl Sockets for Linux {
+    fn open(&self, domain: i32, kind: i32, protocol: i32) -> io::Result<RawFd> {
+        // SAFETY: it points to nothing, so S1 asks nothing.
+        answer(unsafe { libc::socket(domain, kind | NEW, protocol) })
+    }
+
+    fn pair(&self, kind: i32) -> io::Result<[RawFd; 2]> {
+        let mut pair = [-1; 2];
+        // SAFETY: it writes two numbers, for which there is room, during the call (S1).
+        answer(unsafe { libc::socketpair(libc::AF_UNIX, kind | NEW, 0, pair.as_mut_ptr()) })?;
+        Ok(pair)
+    }
+
+    fn bind(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()> {
+        let (address, length) = pointer(address);
+        // SAFETY: it reads the address, which is borrowed, during the call (S1).
+        answer(unsafe { libc::bind(socket, address, length) }).map(drop)
+    }
+
+    fn listen(&self, socket: RawFd, backlog: i32) -> io::Result<()> {
+        // SAFETY: it points to nothing, so S1 asks nothing.
+        answer(unsafe { libc::listen(socket, backlog) }).map(drop)
+    }
+
+    fn local_address(&self, socket: RawFd) -> io::Result<SocketAddress> {
+        // SAFETY: it writes into the room of an address of ours, during the call (S1).
+        let ask = |into, length| unsafe { libc::getsockname(socket, into, length) };
+        filled(ask).map(|(_, address)| address)
+    }
+
+    fn peer_address(&self, socket: RawFd) -> io::Result<SocketAddress> {
+        // SAFETY: as above (S1).
+        let ask = |into, length| unsafe { libc::getpeername(socket, into, length) };
+        filled(ask).map(|(_, address)| address)
+    }
+
+    fn set_option(&self, socket: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+        let (address, length) = (value.as_ptr().cast::<c_void>(), value.len() as socklen_t);
+        // SAFETY: it reads the value, which is borrowed, during the call (S1).
+        answer(unsafe { libc::setsockopt(socket, level, name, address, length) }).map(drop)
+    }
+
+    fn option(&self, socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+        let address = value.as_mut_ptr().cast::<c_void>();
+        let mut length = value.len() as socklen_t;
+        // SAFETY: it writes at most as many bytes as `value` has, during the call (S1).
+        answer(unsafe { libc::getsockopt(socket, level, name, address, &raw mut length) })?;
+        Ok(length as usize)
+    }
+
+    fn shutdown(&self, socket: RawFd, how: i32) -> io::Result<()> {
+        // SAFETY: it points to nothing, so S1 asks nothing.
+        answer(unsafe { libc::shutdown(socket, how) }).map(drop)
+    }
+
+    fn accept_now(&self, socket: RawFd) -> io::Result<(RawFd, SocketAddress)> {
+        // SAFETY: it writes into the room of an address of ours, during the call (S1).
+        filled(|into, length| unsafe { libc::accept4(socket, into, length, NEW) })
+    }
+
+    fn receive_now(
+        &self,
+        socket: RawFd,
+        buffers: &mut [IoSliceMut<'_>],
+        flags: i32,
+    ) -> io::Result<(usize, SocketAddress)> {
+        let mut from = SocketAddress::new();
+        let room = from.room();
+        // std promises that its slices are laid out as the kernel's `iovec`.
+        let (list, parts) = (buffers.as_mut_ptr().cast::<libc::iovec>(), buffers.len());
+        let mut message = message(room.as_mut_ptr().cast(), room.len(), list, parts);
+        // SAFETY: it writes into the buffers and into the room of an address of ours, which are all
+        // borrowed exclusively, during the call (S1).
+        let result = unsafe { libc::recvmsg(socket, &raw mut message, flags | libc::MSG_DONTWAIT) };
+        let taken = count(result)?;
+        from.set_length(message.msg_namelen as usize);
+        Ok((taken, from))
+    }
+
+    fn send_now(
+        &self,
+        socket: RawFd,
+        buffers: &[IoSlice<'_>],
+        to: Option<&SocketAddress>,
+        flags: i32,
+    ) -> io::Result<usize> {
+        let to = to.map_or(&[][..], SocketAddress::as_bytes);
+        let name = if to.is_empty() { ptr::null_mut() } else { to.as_ptr().cast_mut().cast() };
+        let (list, parts) = (buffers.as_ptr().cast_mut().cast::<libc::iovec>(), buffers.len());
+        let message = message(name, to.len(), list, parts);
+        let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: it reads the buffers and the address, which are all borrowed, during the call
+        // (S1), and writes to nothing, whatever the types of the message say.
+        count(unsafe { libc::sendmsg(socket, &raw const message, flags) })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        (host, port).to_socket_addrs().map(Iterator::collect)
+    }
+}
+
+/// At most as many parts as the kernel takes in one call; the rest is for the next one.
+const MOST_PARTS: usize = 1024;
+
+fn message(
+    name: *mut c_void,
+    name_length: usize,
+    parts: *mut libc::iovec,
+    count: usize,
+) -> libc::msghdr {
+    // SAFETY: a message header is made of integers and pointers, for which zero is a value; what
+    // it points to is the matter of the call that it is for (S1).
+    let mut message = unsafe { mem::zeroed::<libc::msghdr>() };
+    message.msg_name = name;
+    message.msg_namelen = name_length as socklen_t;
+    message.msg_iov = parts;
+    message.msg_iovlen = count.min(MOST_PARTS) as _;
+    message
+}
