@@ -31,6 +31,7 @@
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
+//! | [`book`] | how services are run under simulation |
 //!
 //! # What is promised
 //!
@@ -44,6 +45,9 @@ pub use ringhold_runtime::{Builder, Handle, Runtime};
 pub use tokio::{join, pin, try_join};
 
 mod select;
+
+#[doc = include_str!("docs/book/simulation.md")]
+pub mod book {}
 
 pub mod buffers {
     //! Registered buffers: the pool, its leases, and the traits of buffers that go into the kernel.

@@ -62,6 +62,7 @@ pub mod disk;
 mod execute;
 mod failure;
 mod faults;
+mod following;
 mod host;
 mod kernel;
 mod latency;
@@ -76,6 +77,7 @@ mod seeds;
 mod simulation;
 mod sockets;
 mod system;
+mod telling;
 mod trace;
 mod world;
 

@@ -222,13 +222,15 @@ impl World {
             Request::Close { descriptor } => (*descriptor, 0, 0),
             Request::Cancel { target } => (-1, *target, 0),
             Request::Truncate { file, length } => (file.number, *length, 0),
+            Request::Sync { file, data_only } => (file.number, 0, u32::from(*data_only)),
             other => (other.file().map_or(-1, |file| file.number), 0, 0),
         };
         self.trace.mix(request.checksum());
         for span in request.sources() {
             self.trace.mix(span.checksum());
         }
-        self.record(host, What::Began { shard, opcode, user_data, file, offset, length });
+        let paths = request.paths();
+        self.record(host, What::Began { shard, opcode, user_data, file, offset, length, paths });
     }
 
     /// A cancel wins or comes too late, and either completion may come first.
@@ -306,6 +308,7 @@ impl World {
             struck: &mut struck,
         };
         let result = effects.run(operation);
+        struck.extend(machine.files.take_struck().into_iter().map(Fault::from_media));
         for fault in struck {
             self.record(host, What::Struck { fault });
         }

@@ -219,6 +219,22 @@ impl Request {
         }
     }
 
+    /// The paths that it names, as the trace shows them.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let of = |place: &Place| String::from_utf8_lossy(&place.path).into_owned();
+        match self {
+            Request::Open { place, .. }
+            | Request::Statx { place, .. }
+            | Request::Unlink { place, .. }
+            | Request::MakeDirectory { place, .. }
+            | Request::Symlink { link: place, .. } => vec![of(place)],
+            Request::Rename { from, to, .. } | Request::Link { from, to, .. } => {
+                vec![of(from), of(to)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// A number for what is in no field of the entry: the path.
     pub(crate) fn checksum(&self) -> u64 {
         let of = |place: &Place| memory::checksum(&place.path);
