@@ -23,10 +23,10 @@ on_both_kernels! {
 fn expected(bits: [bool; 6], exists: bool) -> Result<u64, ErrorKind> {
     let [read, write, append, truncate, create, create_new] = bits;
     let makes = create || create_new;
-    if !read && !write && !append
-        || !write && !append && (truncate || makes)
-        || append && truncate && !create_new
-    {
+    let opens = read || write || append;
+    let changes_unwritten = (truncate || makes) && !write && !append;
+    let cuts_what_it_appends_to = append && truncate && !create_new;
+    if !opens || changes_unwritten || cuts_what_it_appends_to {
         return Err(ErrorKind::InvalidInput);
     }
     match exists {

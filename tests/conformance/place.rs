@@ -1,9 +1,12 @@
 //! Where a scenario runs: a directory of its own on some kernel, and what runs it there.
 
+#![allow(dead_code)] // Each test file is a program of its own and uses a part of this.
+
 use std::any::type_name;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -94,8 +97,16 @@ impl Place {
     }
 }
 
-type Boxed = Pin<Box<dyn Future<Output = io::Result<()>>>>;
-type Scenario = Rc<dyn Fn(Place) -> Boxed>;
+pub type Boxed = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+pub type Scenario = Rc<dyn Fn(Place) -> Boxed>;
+
+/// A kernel as a runtime has it: with queues of some size, and so many shards.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub kernel: Kernel,
+    pub rings: Rings,
+    pub shards: usize,
+}
 
 /// Runs a scenario on one shard and on two.
 #[track_caller]
@@ -104,44 +115,50 @@ where
     S: Fn(Place) -> F + 'static,
     F: Future<Output = io::Result<()>> + 'static,
 {
-    // The new files' modes are the same on every machine.
-    umask(Mode::from_raw_mode(0o022));
     let scenario: Scenario = Rc::new(move |place| Box::pin(scenario(place)));
     for shards in 1..=2 {
-        match kernel {
-            Kernel::Ext4 => {
-                let folders = [Path::new(env!("CARGO_TARGET_TMPDIR")), &std::env::temp_dir()];
-                on_linux(kernel, (rings, shards), &folders, EXT4, type_name::<S>(), &scenario);
-            }
-            Kernel::Tmpfs => {
-                let folders = [Path::new("/dev/shm"), Path::new("/tmp")];
-                on_linux(kernel, (rings, shards), &folders, TMPFS, type_name::<S>(), &scenario);
-            }
-            Kernel::Simulated | Kernel::Harassed => {
-                for seed in seeds(SEEDS) {
-                    let ended = simulated(kernel, (rings, shards), seed, &scenario);
-                    ended.unwrap_or_else(|failure| panic!("{shards} shards: {failure}"));
-                }
+        let setting = Setting { kernel, rings, shards };
+        let seeds = match kernel {
+            Kernel::Ext4 | Kernel::Tmpfs => 0..1,
+            Kernel::Simulated | Kernel::Harassed => seeds(SEEDS),
+        };
+        for seed in seeds {
+            if !run(setting, seed, type_name::<S>(), &scenario) {
+                return;
             }
         }
     }
 }
 
-fn on_linux(
-    kernel: Kernel,
-    (rings, shards): (Rings, usize),
-    folders: &[&Path],
-    file_system: u32,
-    name: &str,
-    scenario: &Scenario,
-) {
-    let is_of_kind = |folder: &&&Path| {
-        rustix::fs::statfs(**folder).is_ok_and(|found| found.f_type as u32 == file_system)
+/// Runs a scenario once; the seed is a simulation's. `false` if it was skipped, which was said.
+#[track_caller]
+pub fn run(setting: Setting, seed: u64, name: &str, scenario: &Scenario) -> bool {
+    // The new files' modes are the same on every machine.
+    umask(Mode::from_raw_mode(0o022));
+    let (folders, file_system) = match setting.kernel {
+        Kernel::Ext4 => ([PathBuf::from(env!("CARGO_TARGET_TMPDIR")), std::env::temp_dir()], EXT4),
+        Kernel::Tmpfs => (["/dev/shm".into(), "/tmp".into()], TMPFS),
+        Kernel::Simulated | Kernel::Harassed => {
+            let ended = simulated(setting, seed, scenario);
+            ended.unwrap_or_else(|failure| panic!("{setting:?}: {failure}"));
+            return true;
+        }
     };
-    let Some(folder) = folders.iter().find(is_of_kind) else {
-        return super::common::skip(name, &format!("none of {folders:?} is on {kernel:?}"));
+    let is_of_kind = |folder: &&PathBuf| {
+        rustix::fs::statfs(*folder).is_ok_and(|found| found.f_type as u32 == file_system)
     };
+    match folders.iter().find(is_of_kind) {
+        Some(folder) => on_linux(setting, folder, scenario),
+        None => super::common::skip(name, &format!("none of {folders:?} is {:?}", setting.kernel)),
+    }
+    folders.iter().any(|folder| is_of_kind(&folder))
+}
+
+fn on_linux(setting: Setting, folder: &Path, scenario: &Scenario) {
+    let Setting { kernel, rings, shards } = setting;
     let folder = tempfile::tempdir_in(folder).expect("a directory can be made there");
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), everybody).expect("it is ours");
     let alive = Arc::new(());
     let place = Place { root: folder.path().to_owned(), kernel, shards, alive: alive.clone() };
     let mut builder = Builder::new_multi_thread();
@@ -149,17 +166,13 @@ fn on_linux(
     builder.shards(shards).ring_entries(rings.0, rings.1).pool(pool);
     let future = scenario(place);
     let ended = builder.run(async { timeout(DEADLINE, future).await }).expect("io_uring is there");
-    let ended = ended.unwrap_or_else(|_| panic!("{shards} shards: it hangs for {DEADLINE:?}"));
-    ended.unwrap_or_else(|error| panic!("{shards} shards: {error:?}"));
-    assert_eq!(Arc::strong_count(&alive), 1, "{shards} shards: something outlives the runtime");
+    let ended = ended.unwrap_or_else(|_| panic!("{setting:?}: it hangs for {DEADLINE:?}"));
+    ended.unwrap_or_else(|error| panic!("{setting:?}: {error:?}"));
+    assert_eq!(Arc::strong_count(&alive), 1, "{setting:?}: something outlives the runtime");
 }
 
-fn simulated(
-    kernel: Kernel,
-    (rings, shards): (Rings, usize),
-    seed: u64,
-    scenario: &Scenario,
-) -> Result<(), Failure> {
+fn simulated(setting: Setting, seed: u64, scenario: &Scenario) -> Result<(), Failure> {
+    let Setting { kernel, rings, shards } = setting;
     let mut simulation = Simulation::new(seed);
     let faults = if kernel == Kernel::Harassed { Faults::harmless() } else { Faults::none() };
     let host = simulation.host(
