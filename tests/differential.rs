@@ -15,13 +15,13 @@ mod world;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
+use common::{count, isolated};
 use place::{Kernel, LARGE, Place, SMALLEST, Scenario, Setting};
 use program::{Call, program};
 use ringhold_sim::seeds;
 use world::{NO_FILE, World};
-
-const NAME: &str = "the_same_calls_give_the_same_results_and_leave_the_same_tree";
 
 /// Calls of each seed.
 const CALLS: usize = 80;
@@ -30,7 +30,7 @@ const CALLS: usize = 80;
 const SEEDS: u64 = 60;
 
 /// What each call gave, and what is there at the end; `None` if this kernel can't be had here.
-fn said_by(kernel: Kernel, seed: u64, calls: &Rc<Vec<Call>>) -> Option<Vec<String>> {
+fn said_by(kernel: Kernel, seed: u64, calls: &Rc<Vec<Call>>, name: &str) -> Option<Vec<String>> {
     let rings = if seed.is_multiple_of(2) { SMALLEST } else { LARGE };
     let setting = Setting { kernel, rings, shards: 1 + (seed / 2 % 2) as usize };
     let said = Rc::new(RefCell::new(Vec::new()));
@@ -48,7 +48,7 @@ fn said_by(kernel: Kernel, seed: u64, calls: &Rc<Vec<Call>>) -> Option<Vec<Strin
             Ok(())
         })
     });
-    let ran = place::run(setting, seed, NAME, &scenario);
+    let ran = place::run(setting, seed, name, &scenario);
     ran.then(|| said.take())
 }
 
@@ -66,16 +66,16 @@ fn compare(seed: u64, calls: &[Call], (one, ours): (Kernel, &[String]), other: &
     );
 }
 
-#[test]
-fn the_same_calls_give_the_same_results_and_leave_the_same_tree() {
+/// Runs every seed's calls on each kernel.
+fn compare_all(name: &str) {
     let seeds = seeds(SEEDS);
     println!("RINGHOLD_SEED={}, and up to {}", seeds.start, seeds.end - 1);
     let (mut succeeded, mut failed) = (0, 0);
     for seed in seeds {
         let calls = Rc::new(program(seed, CALLS));
-        let simulated = said_by(Kernel::Simulated, seed, &calls).expect("it is always there");
+        let simulated = said_by(Kernel::Simulated, seed, &calls, name).expect("it is always there");
         for kernel in [Kernel::Ext4, Kernel::Tmpfs] {
-            match said_by(kernel, seed, &calls) {
+            match said_by(kernel, seed, &calls, name) {
                 Some(said) => compare(seed, &calls, (kernel, &said), &simulated),
                 None => return,
             }
@@ -91,4 +91,16 @@ fn the_same_calls_give_the_same_results_and_leave_the_same_tree() {
     println!("{succeeded} calls succeeded, {failed} failed, on each kernel alike");
     // Sequences in which little succeeds, or little fails, would show little.
     assert!(succeeded > failed && failed * 10 > succeeded);
+}
+
+#[test]
+fn the_same_calls_give_the_same_results_and_leave_the_same_tree() {
+    compare_all("the_same_calls_give_the_same_results_and_leave_the_same_tree");
+}
+
+#[test]
+fn the_same_calls_are_forbidden_to_a_user_who_is_not_root() {
+    let name = "the_same_calls_are_forbidden_to_a_user_who_is_not_root";
+    let deadline = Duration::from_secs(20 + u64::from(count("RINGHOLD_SEEDS", 0)));
+    isolated(name).unprivileged().deadline(deadline).run(|| compare_all(name));
 }

@@ -182,7 +182,8 @@ fn at_once(found: Rc<RefCell<BTreeSet<Vec<u8>>>>) -> Scenario {
             let file = OpenOptions::new().append(true).open(&path).await?;
             let (left, right) = runtime::join!(file.write_at("left", 0), file.write_at("right", 0));
             assert_eq!((left?.0, right?.0), (4, 5));
-            found.borrow_mut().insert(fs::read(&path).await?);
+            let bytes = fs::read(&path).await?;
+            found.borrow_mut().insert(bytes);
             Ok(())
         })
     })

@@ -20,6 +20,7 @@ use runtime::fs::File;
 use runtime::time::timeout;
 use rustix::fs::Mode;
 use rustix::process::{getgid, getuid, umask};
+use tempfile::TempDir;
 
 /// The sizes of the two queues.
 pub type Rings = (u32, u32);
@@ -147,16 +148,19 @@ pub fn run(setting: Setting, seed: u64, name: &str, scenario: &Scenario) -> bool
     let is_of_kind = |folder: &&PathBuf| {
         rustix::fs::statfs(*folder).is_ok_and(|found| found.f_type as u32 == file_system)
     };
-    match folders.iter().find(is_of_kind) {
-        Some(folder) => on_linux(setting, folder, scenario),
-        None => super::common::skip(name, &format!("none of {folders:?} is {:?}", setting.kernel)),
-    }
-    folders.iter().any(|folder| is_of_kind(&folder))
+    // Not everywhere may everybody make a directory.
+    let made = |folder| tempfile::tempdir_in(folder).ok();
+    let Some(folder) = folders.iter().filter(is_of_kind).find_map(made) else {
+        let reason = format!("none of {folders:?} is on {:?}, and this user's", setting.kernel);
+        super::common::skip(name, &reason);
+        return false;
+    };
+    on_linux(setting, &folder, scenario);
+    true
 }
 
-fn on_linux(setting: Setting, folder: &Path, scenario: &Scenario) {
+fn on_linux(setting: Setting, folder: &TempDir, scenario: &Scenario) {
     let Setting { kernel, rings, shards } = setting;
-    let folder = tempfile::tempdir_in(folder).expect("a directory can be made there");
     let everybody = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), everybody).expect("it is ours");
     let alive = Arc::new(());
@@ -185,9 +189,10 @@ fn simulated(setting: Setting, seed: u64, scenario: &Scenario) -> Result<(), Fai
     );
     simulation.with_files(host, |files| {
         let here = libc::AT_FDCWD;
-        files.mkdir_at(here, b"/place", 0o700).expect("the disk is empty");
-        files.set_mode(here, b"/place", 0o777).expect("it was made");
+        files.set_mode(here, b"/", 0o777).expect("root may do everything");
         files.set_user(getuid().as_raw(), getgid().as_raw());
+        files.mkdir_at(here, b"/place", 0o777).expect("the disk is empty");
+        files.set_mode(here, b"/place", 0o777).expect("it is ours");
     });
     let alive = Arc::new(());
     let place = Place { root: "/place".into(), kernel, shards, alive: alive.clone() };
