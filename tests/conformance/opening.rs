@@ -1,10 +1,14 @@
 //! Opening files.
 
+use std::fmt::Debug;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 
 use runtime::fs::{self, File, OpenOptions};
 
-use crate::place::{Place, errno, kind};
+use crate::common::isolated;
+use crate::common::limits::is_root;
+use crate::place::{Kernel, Place, SMALLEST, check, errno, kind};
 
 on_both_kernels! {
     every_combination_of_options,
@@ -150,18 +154,54 @@ async fn paths_that_lead_nowhere(place: Place) -> io::Result<()> {
     Ok(())
 }
 
+/// What modes forbid is forbidden to whoever isn't root.
 async fn permissions_are_kept_unless_one_is_root(place: Place) -> io::Result<()> {
+    #[track_caller]
+    fn check<T: Debug>(place: &Place, outcome: io::Result<T>) {
+        match place.is_root() {
+            true => drop(outcome.expect("root may do everything")),
+            false => assert_eq!(errno(outcome), libc::EACCES),
+        }
+    }
     let mut options = OpenOptions::new();
     let path = place.at("file");
     options.write(true).create_new(true).mode(0o400).open(&path).await?;
     File::open(&path).await?;
-    let opened = OpenOptions::new().write(true).open(&path).await;
-    if place.is_root() {
-        opened?;
-    } else {
-        assert_eq!(kind(opened), ErrorKind::PermissionDenied);
-    }
-    Ok(())
+    check(&place, OpenOptions::new().write(true).open(&path).await);
+    check(&place, fs::write(&path, "bytes").await);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o200)).await?;
+    check(&place, fs::read(&path).await);
+    let directory = place.at("directory");
+    fs::create_dir(&directory).await?;
+    fs::create_dir(directory.join("below")).await?;
+    fs::write(directory.join("file"), "").await?;
+    // To be listed, but not to be looked into.
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o400)).await?;
+    fs::read_dir(&directory).await?;
+    check(&place, fs::statx(directory.join("file"), true).await);
+    check(&place, fs::try_exists(directory.join("none")).await);
+    check(&place, fs::canonicalize(directory.join("file")).await);
+    // To be looked into, but neither to be listed nor to be changed.
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o100)).await?;
+    assert_eq!(fs::read(directory.join("file")).await?, b"");
+    check(&place, fs::read_dir(&directory).await);
+    check(&place, fs::create_dir(directory.join("new")).await);
+    check(&place, fs::symlink("x", directory.join("link")).await);
+    check(&place, fs::hard_link(directory.join("file"), directory.join("second")).await);
+    check(&place, fs::rename(directory.join("file"), directory.join("renamed")).await);
+    check(&place, fs::remove_dir(directory.join("below")).await);
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).await
+}
+
+#[test]
+fn permissions_are_kept_for_a_user_who_is_not_root() {
+    let name = "opening::permissions_are_kept_for_a_user_who_is_not_root";
+    isolated(name).unprivileged().run(|| {
+        assert!(!is_root());
+        for kernel in [Kernel::Ext4, Kernel::Tmpfs, Kernel::Simulated, Kernel::Harassed] {
+            check(kernel, SMALLEST, permissions_are_kept_unless_one_is_root);
+        }
+    });
 }
 
 async fn appending_ignores_the_offset(place: Place) -> io::Result<()> {
