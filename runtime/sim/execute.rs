@@ -129,19 +129,13 @@ impl Effects<'_> {
         let mut done = 0;
         let mut bytes = Vec::new();
         for span in &transfer.spans {
-            let here = left.min(span.length());
+            let here = self.whole_blocks(file, left.min(span.length()), span.length());
             bytes.resize(here, 0);
             let offset = offset_after(transfer.offset, done);
-            let direct = self.whole_blocks(file, here);
-            let count = self.files.read_at(
-                file,
-                offset,
-                span.address(),
-                &mut bytes[..direct],
-                self.choose,
-            )?;
+            let count =
+                self.files.read_at(file, offset, span.address(), &mut bytes, self.choose)?;
             span.fill(&bytes[..count]);
-            (done, left) = (done + count, left - here);
+            (done, left) = (done + count, left.saturating_sub(here));
             if count < span.length() || left == 0 {
                 break;
             }
@@ -155,7 +149,7 @@ impl Effects<'_> {
         let mut left = self.moved(length);
         let mut done = 0;
         for span in &transfer.spans {
-            let here = self.whole_blocks(file, left.min(span.length()));
+            let here = self.whole_blocks(file, left.min(span.length()), span.length());
             let source: &[u8] = &Span::source(span)[..here];
             let offset = offset_after(transfer.offset, done);
             let address = span.address();
@@ -172,7 +166,7 @@ impl Effects<'_> {
                 Err(_) if done > 0 => break,
                 Err(errno) => return Err(errno),
             };
-            (done, left) = (done + count, left - here);
+            (done, left) = (done + count, left.saturating_sub(here));
             if count < span.length() || left == 0 {
                 break;
             }
@@ -180,10 +174,11 @@ impl Effects<'_> {
         Ok(done as i32)
     }
 
-    /// A transfer on a direct file is cut short at a block only.
-    fn whole_blocks(&self, file: RawFd, length: usize) -> usize {
+    /// A transfer on a direct file is cut short at a block only, and moves one at least. What is
+    /// not cut short is left as it is, for the disk to refuse it if it is misaligned.
+    fn whole_blocks(&self, file: RawFd, length: usize, asked: usize) -> usize {
         match self.files.direct_alignment(file) {
-            Some(block) if length > block => length / block * block,
+            Some(block) if length < asked => (length / block * block).max(block).min(asked),
             _ => length,
         }
     }
