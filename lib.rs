@@ -32,6 +32,7 @@
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
+//! | [`book`] | how services are run under simulation |
 //!
 //! # What is promised
 //!
@@ -45,6 +46,9 @@ pub use ringhold_runtime::{Builder, Handle, Runtime};
 pub use tokio::{join, pin, try_join};
 
 mod select;
+
+#[doc = include_str!("docs/book/simulation.md")]
+pub mod book {}
 
 pub mod buffers {
     //! Registered buffers: the pool, its leases, and the traits of buffers that go into the kernel.
@@ -111,8 +115,9 @@ pub mod task {
     //! Tasks: spawning, joining, aborting, yielding.
 
     pub use ringhold_runtime::task::{
-        AbortHandle, Id, JoinError, JoinHandle, JoinSet, block_in_place, consume_budget, id, spawn,
-        spawn_blocking, spawn_local, spawn_on, try_id, yield_now,
+        AbortHandle, Id, JoinError, JoinHandle, JoinSet, ShardLocal, block_in_place,
+        consume_budget, id, on_every_shard, spawn, spawn_balanced, spawn_blocking, spawn_local,
+        spawn_on, try_id, yield_now,
     };
 }
 

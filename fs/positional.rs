@@ -99,6 +99,10 @@ impl File {
     /// A lease is written by the fixed opcode. In a file that was opened for appending, the bytes
     /// go to its end.
     ///
+    /// What a task awaits in turn happens in that order. What is in flight at the same time has
+    /// none: of two writes to one place either may come last, and of two appends either may come
+    /// first.
+    ///
     /// # Errors
     ///
     /// `EIO`; `ENOSPC`, `EDQUOT`, `EFBIG`; `EBADF` for a file that isn't open for writing;
@@ -121,6 +125,11 @@ impl File {
     /// let (count, buffer) = file.write_at("hello world", 5).await?;
     /// assert_eq!((count, buffer), (11, "hello world"));
     /// assert_eq!(file.statx().await?.len(), 16);
+    /// file.write_at("HELLO", 5).await?; // It comes after "hello world".
+    /// let (first, other) = tokio::join!(file.write_at("first", 0), file.write_at("other", 0));
+    /// (first?, other?); // Either of them came last.
+    /// let (_, bytes) = file.read_exact_at(vec![0; 16], 0).await?;
+    /// assert!(bytes == b"firstHELLO world" || bytes == b"otherHELLO world");
     /// # std::io::Result::Ok(()) })??;
     /// # std::io::Result::Ok(())
     /// ```

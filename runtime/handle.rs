@@ -18,6 +18,7 @@ use crate::park;
 use crate::pool::Sweeper;
 use crate::random::SharedRandom;
 use crate::registry::{Remote, Standing};
+use crate::shard::Shard;
 use crate::task::{Id, JoinHandle, new_task};
 use crate::time::clock::Clock;
 
@@ -148,13 +149,45 @@ impl Handle {
         self.send_task(remote.clone(), async move { make().await })
     }
 
+    /// Spawns a task on the shard that has the fewest, from any thread.
+    pub fn spawn_balanced<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut future = Some(future);
+        let target = self.idlest_shard();
+        let here = context::with_shard(|shard| match shard {
+            Some(shard) if Arc::ptr_eq(shard.remote(), &target) => {
+                Some(shard.spawn(future.take().expect("taken once")))
+            }
+            _ => None,
+        });
+        here.unwrap_or_else(|| self.send_task(target, future.take().expect("no shard took it")))
+    }
+
+    /// Spawns on every shard what `make` returns there, given the shard's number. The futures need
+    /// not be `Send`. The handles are in the order of the shards.
+    pub fn on_every_shard<M, F>(&self, make: M) -> Vec<JoinHandle<F::Output>>
+    where
+        M: FnOnce(usize) -> F + Clone + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let on_shard = |shard| {
+            let make = make.clone();
+            self.spawn_on(shard, move || make(shard))
+        };
+        (0..self.shards()).map(on_shard).collect()
+    }
+
     fn send_task<F: Future + 'static>(
         &self,
         remote: Arc<Remote>,
         future: F,
     ) -> JoinHandle<F::Output> {
         let (queued, listed, joined) = new_task(future, Id::next(), remote.clone());
-        remote.send(Message::Adopt(Adoption::new(queued, listed)));
+        remote.send(Message::Adopt(Adoption::new(queued, listed, remote.clone())));
         JoinHandle::new(joined)
     }
 
@@ -232,6 +265,17 @@ impl Handle {
 
     fn owns(&self, remote: &Arc<Remote>) -> bool {
         self.shared.shards.iter().any(|shard| Arc::ptr_eq(shard, remote))
+    }
+
+    /// The shard with the fewest tasks, the one that is running if it is one of several; one that
+    /// has ended is chosen only if all have.
+    fn idlest_shard(&self) -> Arc<Remote> {
+        let here = context::with_shard(|shard| shard.map(Shard::id));
+        let running = self.shared.shards.iter();
+        let running = running.filter(|shard| shard.standing() == Standing::Running);
+        let idlest = running
+            .min_by_key(|shard| (shard.tasks.load(Ordering::Relaxed), Some(shard.id()) != here));
+        idlest.cloned().unwrap_or_else(|| self.any_shard())
     }
 
     /// The shards in turn; one that has ended is chosen only if all have.

@@ -1,7 +1,10 @@
 //! What one thread sends another's shard.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::task::TaskRef;
 
@@ -28,12 +31,15 @@ impl fmt::Debug for Message {
 /// A new task on its way to its shard. If it never gets there, its join handle sees it cancelled.
 pub(crate) struct Adoption {
     task: Option<(TaskRef, TaskRef)>,
+    home: Arc<Remote>,
 }
 
 impl Adoption {
-    /// `queued` and `listed` are the references that [`crate::task::new_task`] made for the shard.
-    pub(crate) fn new(queued: TaskRef, listed: TaskRef) -> Adoption {
-        Adoption { task: Some((queued, listed)) }
+    /// `queued` and `listed` are the references that [`crate::task::new_task`] made for `home`,
+    /// whose task it is from here on: who looks for the shard with the fewest sees it.
+    pub(crate) fn new(queued: TaskRef, listed: TaskRef, home: Arc<Remote>) -> Adoption {
+        home.tasks.fetch_add(1, Ordering::Relaxed);
+        Adoption { task: Some((queued, listed)), home }
     }
 
     pub(crate) fn accept(mut self) -> (TaskRef, TaskRef) {
@@ -46,6 +52,7 @@ impl Drop for Adoption {
         if let Some((_queued, listed)) = self.task.take() {
             // No shard has seen the task, so whoever drops this stands in for its home; what is
             // dropped is what was sent, and that is `Send`.
+            self.home.tasks.fetch_sub(1, Ordering::Relaxed);
             listed.shut_down();
         }
     }

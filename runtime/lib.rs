@@ -19,6 +19,7 @@ mod handle;
 mod handover;
 mod inbox;
 mod kernel;
+mod local;
 #[cfg(test)]
 mod models;
 mod op;

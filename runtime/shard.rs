@@ -18,6 +18,7 @@ use crate::context::ShardScope;
 use crate::driver::{Driver, DriverCounts, Due, Reclaimed};
 use crate::inbox::Message;
 use crate::kernel::{Kernel, Wait};
+use crate::local::Locals;
 use crate::random::Random;
 use crate::registry::{Remote, ShardId, Standing};
 use crate::task::{Id, JoinHandle, Ran, ReadyQueue, TaskRef, budget, new_task, spawn};
@@ -65,6 +66,7 @@ pub struct Shard {
     eager: Cell<u32>,
     polls_since_timers: Cell<u32>,
     random: Random,
+    locals: Locals,
 }
 
 impl fmt::Debug for Shard {
@@ -97,6 +99,7 @@ impl Shard {
             eager: Cell::new(EAGER_TURNS_IN_VAIN),
             polls_since_timers: Cell::new(0),
             random: Random::new(seed),
+            locals: Locals::default(),
         }
     }
 
@@ -120,6 +123,11 @@ impl Shard {
         &self.random
     }
 
+    #[inline]
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.locals
+    }
+
     /// What the driver counted since the shard started.
     pub fn counts(&self) -> DriverCounts {
         self.driver.borrow().counts()
@@ -141,12 +149,15 @@ impl Shard {
 
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let (queued, listed, joined) = new_task(future, Id::next(), self.remote.clone());
+        self.remote.tasks.fetch_add(1, Ordering::Relaxed);
         self.adopt(queued, listed);
         JoinHandle::new(joined)
     }
 
+    /// Takes a task in, which is counted already.
     fn adopt(&self, queued: TaskRef, listed: TaskRef) {
         if self.remote.standing() != Standing::Running {
+            self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
             listed.shut_down();
             return;
         }
@@ -159,7 +170,6 @@ impl Shard {
             place
         };
         debug_assert!(place < usize::MAX);
-        self.remote.tasks.fetch_add(1, Ordering::Relaxed);
         self.push_ready(queued);
     }
 
@@ -254,7 +264,6 @@ impl Shard {
                 self.forget(place);
             }
         }
-        spawn::set_running(None);
         polls
     }
 
@@ -371,6 +380,8 @@ impl Shard {
     /// cost another its wake-up.
     #[inline(never)]
     fn settle(&self, due: Due) {
+        // No task is running; between the rounds of tasks only what is called here could ask.
+        spawn::set_running(None);
         match due {
             Due::Wake(waker) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));

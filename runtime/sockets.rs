@@ -1,4 +1,4 @@
-//! The part of the seam that is asked of sockets without ever waiting, and sockets' addresses.
+//! The part of the seam that is asked of sockets without ever waiting, and their addresses.
 //!
 //! What may wait goes through the ring as any other operation does. What is here answers at once:
 //! it makes sockets, names them, sets their options, and takes or gives what is there now.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use ringhold_sim::{
     Failure, FailureKind, Fault, Faults, HostConfig, HostId, Latency, Simulation, What,
 };
-use runtime::fs::{self, File};
+use runtime::buffers;
+use runtime::fs::{self, File, OpenOptions};
 use runtime::time::{Instant, sleep};
 
 fn simulation() -> (Simulation, HostId) {
@@ -181,6 +182,29 @@ fn a_fault_that_is_injected_strikes_once() {
     });
     simulation.inject(host, Fault::SyncError);
     simulation.run().unwrap();
+}
+
+#[test]
+fn a_transfer_of_a_direct_file_is_cut_short_at_a_block() {
+    for seed in 0..50 {
+        let mut simulation = Simulation::new(seed);
+        let faults = Faults::none().with(Fault::ShortTransfer, 1.0);
+        let host = simulation.host(HostConfig::new("store").faults(faults));
+        simulation.start(host, || async {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).direct(true);
+            let file = options.open("/file").await?;
+            let mut lease = buffers::lease(8192).await?;
+            lease.resize(8192, 7);
+            let (written, lease) = file.write_fixed(lease, 0).await?;
+            assert!(written >= 512 && written % 512 == 0, "{written}");
+            file.write_all_fixed(lease, 0).await?;
+            let (read, _) = file.read_fixed(buffers::lease(8192).await?, 0).await?;
+            assert!(read >= 512 && read % 512 == 0, "{read}");
+            io::Result::Ok(())
+        });
+        simulation.run().unwrap();
+    }
 }
 
 #[test]

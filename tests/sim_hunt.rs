@@ -136,11 +136,7 @@ fn hunt(seed: u64) -> Result<u64, Failure> {
     check(&mut simulation, host, &plan, &models)?;
     let workers = plan.workers(&models);
     simulation.start(host, move || work(workers.clone()));
-    let mut steps = plan.seed.wrapping_mul(0x9E37_79B9) % 3000;
-    simulation.run_until(|simulation| {
-        steps = steps.saturating_sub(1);
-        steps == 0 || !simulation.is_running(host)
-    })?;
+    simulation.run_steps(plan.seed.wrapping_mul(0x9E37_79B9) % 3000)?;
     check(&mut simulation, host, &plan, &models)?;
     let workers = plan.workers(&models);
     simulation.start(host, move || work(workers.clone()));

@@ -30,6 +30,7 @@ impl Shard {
         self.remote.stop();
         self.receive();
         self.drop_tasks();
+        self.locals().clear();
         let timers = self.timers.replace(Wheel::new());
         drop(timers);
         self.driver.borrow_mut().cancel_all();

@@ -56,9 +56,7 @@ impl Effects<'_> {
 
     fn attempt(&mut self, operation: &InFlight) -> Outcome {
         let file = operation.file.map_or(-1, |file| file.descriptor);
-        if !matches!(operation.request, Request::Close { .. } | Request::Cancel { .. }) {
-            self.refuse_if(Fault::NoMemory, libc::ENOMEM)?;
-        }
+        self.refuse_if(Fault::NoMemory, libc::ENOMEM)?;
         match &operation.request {
             Request::Nop | Request::Advise { .. } => Ok(0),
             Request::Read(transfer) => self.read(file, transfer),
@@ -73,6 +71,14 @@ impl Effects<'_> {
             Request::Truncate { length, .. } => self.files.truncate(file, *length).map(|()| 0),
             Request::Call(call) => call.with(|call| self.call(call)),
             Request::Cancel { .. } => unreachable!("cancels are the ring's"),
+            Request::PollReady { events, .. } => {
+                // A file of a disk is always ready.
+                Ok((*events & (libc::POLLIN | libc::POLLOUT) as u32) as i32)
+            }
+            Request::Connect { .. }
+            | Request::Receive { .. }
+            | Request::Send { .. }
+            | Request::Shutdown { .. } => Err(Errno(libc::ENOTSOCK)),
             by_name => self.run_by_name(by_name),
         }
     }
@@ -84,7 +90,6 @@ impl Effects<'_> {
             Request::Open { place, flags, mode } => {
                 files.open_at(place.directory, &place.path, *flags, *mode)
             }
-            Request::Close { descriptor } => files.close(*descriptor).map(|()| 0),
             Request::Statx { place, flags, answer } => {
                 let status = files.statx(place.directory, &place.path, *flags)?;
                 answer.with(|answer| status.fill(answer));
@@ -124,19 +129,13 @@ impl Effects<'_> {
         let mut done = 0;
         let mut bytes = Vec::new();
         for span in &transfer.spans {
-            let here = left.min(span.length());
+            let here = self.whole_blocks(file, left.min(span.length()), span.length());
             bytes.resize(here, 0);
             let offset = offset_after(transfer.offset, done);
-            let direct = self.whole_blocks(file, here);
-            let count = self.files.read_at(
-                file,
-                offset,
-                span.address(),
-                &mut bytes[..direct],
-                self.choose,
-            )?;
+            let count =
+                self.files.read_at(file, offset, span.address(), &mut bytes, self.choose)?;
             span.fill(&bytes[..count]);
-            (done, left) = (done + count, left - here);
+            (done, left) = (done + count, left.saturating_sub(here));
             if count < span.length() || left == 0 {
                 break;
             }
@@ -150,7 +149,7 @@ impl Effects<'_> {
         let mut left = self.moved(length);
         let mut done = 0;
         for span in &transfer.spans {
-            let here = self.whole_blocks(file, left.min(span.length()));
+            let here = self.whole_blocks(file, left.min(span.length()), span.length());
             let source: &[u8] = &Span::source(span)[..here];
             let offset = offset_after(transfer.offset, done);
             let address = span.address();
@@ -167,7 +166,7 @@ impl Effects<'_> {
                 Err(_) if done > 0 => break,
                 Err(errno) => return Err(errno),
             };
-            (done, left) = (done + count, left - here);
+            (done, left) = (done + count, left.saturating_sub(here));
             if count < span.length() || left == 0 {
                 break;
             }
@@ -175,10 +174,11 @@ impl Effects<'_> {
         Ok(done as i32)
     }
 
-    /// A transfer on a direct file is cut short at a block only.
-    fn whole_blocks(&self, file: RawFd, length: usize) -> usize {
+    /// A transfer on a direct file is cut short at a block only, and moves one at least. What is
+    /// not cut short is left as it is, for the disk to refuse it if it is misaligned.
+    fn whole_blocks(&self, file: RawFd, length: usize, asked: usize) -> usize {
         match self.files.direct_alignment(file) {
-            Some(block) if length > block => length / block * block,
+            Some(block) if length < asked => (length / block * block).max(block).min(asked),
             _ => length,
         }
     }

@@ -1,15 +1,20 @@
 //! How a simulation fails: what was seen, and how to see it again.
 
+use std::env;
 use std::fmt;
 use std::time::Duration;
 
-use crate::trace::Event;
+use crate::following::Following;
+use crate::trace::{Event, What};
 
-/// How many of the latest events a failure shows.
+/// How many of the latest events a failure shows, unless it is told otherwise.
 const SHOWN: usize = 12;
 
 /// A simulation that failed. Its text names the seed, the command that repeats it, and what
-/// happened last.
+/// happened last, without the mere turns of shards.
+///
+/// The environment variable `RINGHOLD_TRACE` says what else is shown: with a number, so many
+/// events; with a path, the events that are [about](crate::Trace::about) it.
 #[derive(Clone)]
 pub struct Failure {
     /// The simulation's seed.
@@ -91,9 +96,23 @@ impl fmt::Display for Failure {
         let test = thread.name().unwrap_or("main");
         writeln!(f, "  to repeat it: RINGHOLD_SEED={seed} cargo test {test}")?;
         writeln!(f, "  what happened last:")?;
-        let skipped = latest.len().saturating_sub(SHOWN);
-        latest.iter().skip(skipped).try_for_each(|event| writeln!(f, "  {event}"))
+        select(latest, env::var("RINGHOLD_TRACE").ok().as_deref())
+            .into_iter()
+            .try_for_each(|event| writeln!(f, "  {event}"))
     }
+}
+
+/// The events that are shown.
+fn select<'a>(latest: &'a [Event], wanted: Option<&str>) -> Vec<&'a Event> {
+    if let Some(path) = wanted.filter(|wanted| wanted.starts_with('/')) {
+        let mut following = Following::default();
+        return latest.iter().filter(|event| following.is_about(path, event)).collect();
+    }
+    let count = wanted.and_then(|count| count.parse().ok()).unwrap_or(SHOWN);
+    let is_shown = |event: &&Event| !matches!(event.what, What::Turned { .. });
+    let mut shown: Vec<_> = latest.iter().rev().filter(is_shown).take(count).collect();
+    shown.reverse();
+    shown
 }
 
 /// As its `Display`, so that an `unwrap` shows what is to be done.

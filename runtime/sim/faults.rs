@@ -35,11 +35,13 @@ pub enum Fault {
     BitFlip,
     /// An operation fails with `ENOMEM`, as one does for which the kernel finds no memory.
     NoMemory,
+    /// A connection is reset, at an operation on one of its ends.
+    ConnectionReset,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::ShortTransfer,
         Fault::EnterInterrupted,
         Fault::EnterAgain,
@@ -54,6 +56,7 @@ impl Fault {
         Fault::MisdirectedWrite,
         Fault::BitFlip,
         Fault::NoMemory,
+        Fault::ConnectionReset,
     ];
 
     /// What the disk calls it, if it is the disk's own matter.
@@ -66,6 +69,18 @@ impl Fault {
             Fault::MisdirectedWrite => Some(FaultKind::MisdirectedWrite),
             Fault::BitFlip => Some(FaultKind::BitFlip),
             _ => None,
+        }
+    }
+
+    /// What went wrong with the disk.
+    pub(crate) fn from_media(kind: FaultKind) -> Fault {
+        match kind {
+            FaultKind::Read => Fault::ReadError,
+            FaultKind::Write => Fault::WriteError,
+            FaultKind::Sync => Fault::SyncError,
+            FaultKind::LostWrite => Fault::LostWrite,
+            FaultKind::MisdirectedWrite => Fault::MisdirectedWrite,
+            FaultKind::BitFlip => Fault::BitFlip,
         }
     }
 }
@@ -86,6 +101,13 @@ impl Default for Faults {
 
 impl Faults {
     /// Nothing goes wrong, but for half of the cancels, which come too late.
+    ///
+    /// ```
+    /// use ringhold_sim::{Fault, Faults};
+    ///
+    /// assert_eq!(Faults::none().probability(Fault::ShortTransfer), 0.0);
+    /// assert_eq!(Faults::none().probability(Fault::CancelLate), 0.5);
+    /// ```
     pub fn none() -> Faults {
         let faults = Faults { probability: [0.0; Fault::ALL.len()], due: [0; Fault::ALL.len()] };
         faults.with(Fault::CancelLate, 0.5)
@@ -93,6 +115,13 @@ impl Faults {
 
     /// What a healthy machine does to a correct program: short transfers, interrupted and refused
     /// enters, slow operations, late cancels. No data is lost by any of it.
+    ///
+    /// ```
+    /// use ringhold_sim::{Fault, Faults};
+    ///
+    /// assert!(Faults::harmless().probability(Fault::ShortTransfer) > 0.0);
+    /// assert_eq!(Faults::harmless().probability(Fault::SyncError), 0.0);
+    /// ```
     pub fn harmless() -> Faults {
         Faults::none()
             .with(Fault::ShortTransfer, 0.05)
@@ -103,6 +132,17 @@ impl Faults {
     }
 
     /// The same, with this fault's probability at each occasion, from 0 to 1.
+    ///
+    /// # Panics
+    ///
+    /// If it is no probability.
+    ///
+    /// ```
+    /// use ringhold_sim::{Fault, Faults};
+    ///
+    /// let faults = Faults::harmless().with(Fault::SyncError, 0.01).with(Fault::NoSpace, 0.01);
+    /// assert_eq!(faults.probability(Fault::SyncError), 0.01);
+    /// ```
     #[must_use]
     pub fn with(mut self, fault: Fault, probability: f64) -> Faults {
         self.set(fault, probability);
@@ -110,12 +150,34 @@ impl Faults {
     }
 
     /// Changes a fault's probability at each occasion, from 0 to 1.
+    ///
+    /// # Panics
+    ///
+    /// If it is no probability.
+    ///
+    /// ```
+    /// use ringhold_sim::{Fault, Faults};
+    ///
+    /// let mut faults = Faults::none();
+    /// for fault in [Fault::ReadError, Fault::WriteError] {
+    ///     faults.set(fault, 0.1);
+    /// }
+    /// assert_eq!(faults.probability(Fault::ReadError), 0.1);
+    /// ```
     pub fn set(&mut self, fault: Fault, probability: f64) {
         assert!((0.0..=1.0).contains(&probability), "{probability} is no probability");
         self.probability[fault as usize] = probability;
     }
 
     /// A fault's probability at each occasion.
+    ///
+    /// ```
+    /// use ringhold_sim::{Fault, Faults};
+    ///
+    /// let none = Faults::none();
+    /// let always = Fault::ALL.into_iter().filter(|fault| none.probability(*fault) > 0.0);
+    /// assert_eq!(always.collect::<Vec<_>>(), [Fault::CancelLate]);
+    /// ```
     pub fn probability(&self, fault: Fault) -> f64 {
         self.probability[fault as usize]
     }

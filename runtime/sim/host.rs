@@ -31,6 +31,18 @@ pub struct HostConfig {
 
 impl HostConfig {
     /// A host with one shard, the default queues, a pool of 1 MiB, an empty disk, and no faults.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// let config = HostConfig::new("store");
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::Handle::current().metrics().num_workers(), 1);
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn new(name: impl Into<String>) -> HostConfig {
         HostConfig {
             name: name.into(),
@@ -45,6 +57,18 @@ impl HostConfig {
     }
 
     /// How many shards its service has.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// let config = HostConfig::new("store").shards(3);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::Handle::current().metrics().num_workers(), 3);
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn shards(mut self, shards: usize) -> HostConfig {
         self.shards = shards;
@@ -53,6 +77,25 @@ impl HostConfig {
 
     /// The sizes of each shard's queues, in entries, as
     /// [`Builder::ring_entries`](ringhold_runtime::Builder::ring_entries).
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// let config = HostConfig::new("store").ring_entries(2, 4);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     // More than the queues hold at a time.
+    ///     let mut writes = runtime::task::JoinSet::new();
+    ///     for number in 0..20 {
+    ///         writes.spawn(runtime::fs::write(format!("/{number}"), "bytes"));
+    ///     }
+    ///     while let Some(written) = writes.join_next().await {
+    ///         assert!(written.unwrap().is_ok());
+    ///     }
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn ring_entries(mut self, submissions: u32, completions: u32) -> HostConfig {
         self.ring_entries = (submissions, completions);
@@ -60,6 +103,19 @@ impl HostConfig {
     }
 
     /// How many bytes of buffers the service's pool may grow to.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// let config = HostConfig::new("store").pool_limit(64 << 10);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::buffers::lease(64 << 10).await.is_ok());
+    ///     assert!(runtime::buffers::lease(128 << 10).await.is_err());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn pool_limit(mut self, bytes: usize) -> HostConfig {
         self.pool_limit = bytes;
@@ -68,6 +124,18 @@ impl HostConfig {
 
     /// What the service's user may lock, in bytes. Without a limit the pool is one arena; with one
     /// it grows by smaller ones, and may find that there is no more.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// let config = HostConfig::new("store").locked_memory(0);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::buffers::lease(4096).await.is_err());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn locked_memory(mut self, bytes: u64) -> HostConfig {
         self.locked_memory = Some(bytes);
@@ -75,6 +143,18 @@ impl HostConfig {
     }
 
     /// What goes wrong on it, and how often.
+    ///
+    /// ```
+    /// # use ringhold_sim::{Fault, Faults, HostConfig, Simulation};
+    /// let config = HostConfig::new("store").faults(Faults::none().with(Fault::NoSpace, 1.0));
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_err());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn faults(mut self, faults: Faults) -> HostConfig {
         self.faults = faults;
@@ -82,6 +162,20 @@ impl HostConfig {
     }
 
     /// How long its operations take.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Latency, Simulation};
+    /// # use std::time::Duration;
+    /// let config = HostConfig::new("store").latency(Latency::new(0.0, Duration::from_secs(1)));
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     runtime::fs::write("/file", "bytes").await.unwrap();
+    /// });
+    /// simulation.run()?;
+    /// assert!(simulation.elapsed() > Duration::from_millis(100));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn latency(mut self, latency: Latency) -> HostConfig {
         self.latency = latency;
@@ -89,6 +183,20 @@ impl HostConfig {
     }
 
     /// Its disk.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation, disk::DiskConfig};
+    /// let disk = DiskConfig { capacity_bytes: 64 << 10, ..DiskConfig::default() };
+    /// let config = HostConfig::new("store").disk(disk);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     let error = runtime::fs::write("/file", vec![1; 1 << 20]).await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[must_use]
     pub fn disk(mut self, disk: DiskConfig) -> HostConfig {
         self.disk = disk;

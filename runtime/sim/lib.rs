@@ -38,6 +38,10 @@
 //!   completions in any order, cancels that win or come too late. What is read into is poisoned
 //!   from the push to the completion; what is written from must not change meanwhile.
 //! - The *disk*: [`disk`] tells its rules.
+//! - The *network*: TCP, UDP and Unix sockets, with names, ports and queues; latency, loss,
+//!   datagrams that overtake each other, receivers that are slow, resets, connections of which one
+//!   end is gone, and ways that are cut in one direction or in both ([`Link`],
+//!   [`Simulation::cut`], [`Simulation::partition`], [`Fault::ConnectionReset`]).
 //! - *Time*: waiting costs nothing. [`Simulation::drift`] makes a host's clock fast or slow.
 //! - *Hosts*: as many as are wanted, each with a runtime of as many shards as are wanted; they are
 //!   killed, turned off, paused and started again.
@@ -58,17 +62,22 @@ pub mod disk;
 mod execute;
 mod failure;
 mod faults;
+mod following;
 mod host;
 mod kernel;
 mod latency;
 mod machine;
 mod memory;
 mod metadata;
+mod net;
+mod operations;
 mod request;
 mod ring;
 mod seeds;
 mod simulation;
+mod sockets;
 mod system;
+mod telling;
 mod trace;
 mod world;
 
@@ -77,6 +86,7 @@ pub use failure::{Failure, FailureKind};
 pub use faults::{Fault, Faults};
 pub use host::{HostConfig, HostId, Verdict};
 pub use latency::Latency;
+pub use net::Link;
 pub use seeds::{for_each_seed, seeds};
 pub use simulation::Simulation;
 pub use trace::{Event, Trace, What};

@@ -7,10 +7,11 @@ use ringhold_runtime::{ArenaEntry, KernelConfig, Wait};
 
 use crate::Choose;
 use crate::clock::HostClock;
-use crate::disk::FileSystem;
+use crate::disk::{Errno, FileSystem};
 use crate::execute::Effects;
 use crate::faults::{Fault, Faults};
 use crate::latency::Latency;
+use crate::net::SocketId;
 use crate::request::Request;
 use crate::ring::{InFlight, OpenFile, Queued, Ring, Waiting};
 use crate::trace::What;
@@ -36,6 +37,8 @@ pub(crate) struct Machine {
     pub(crate) arenas: BTreeMap<u16, ArenaEntry>,
     /// What the service's user may lock, in bytes; `None` without a limit.
     pub(crate) locked_memory: Option<u64>,
+    /// Which descriptors are sockets.
+    pub(crate) sockets: BTreeMap<i32, SocketId>,
     next_number: u64,
 }
 
@@ -63,6 +66,7 @@ impl Machine {
             threads: VecDeque::new(),
             arenas: BTreeMap::new(),
             locked_memory: None,
+            sockets: BTreeMap::new(),
             next_number: 0,
         }
     }
@@ -74,6 +78,7 @@ impl Machine {
         self.alive = true;
         self.rings.clear();
         self.arenas.clear();
+        self.sockets.clear();
         std::mem::take(&mut self.threads)
     }
 
@@ -148,6 +153,7 @@ impl World {
         }
         let wait = machine.clock.stretch(wait);
         machine.ring(ring).wait(wait, now);
+        self.go_on();
         Ok(())
     }
 
@@ -189,13 +195,15 @@ impl World {
         let number = machine.next_number;
         machine.next_number += 1;
         let begun = machine.files.stamp();
-        let operation = InFlight { user_data, request, lent, file, begun };
+        let (waits, is_unwanted) = (false, false);
+        let operation = InFlight { user_data, request, lent, file, begun, waits, is_unwanted };
         machine.ring(ring).in_flight.insert(number, operation);
         let slow = machine.faults.strikes(Fault::Slow, &mut self.dice);
         match self.draw_latency(host, slow) {
             0 => self.take_effect(host, ring, number),
             after => self.plan(after, host, ring, number),
         }
+        self.go_on();
     }
 
     fn trace_begin(
@@ -214,13 +222,15 @@ impl World {
             Request::Close { descriptor } => (*descriptor, 0, 0),
             Request::Cancel { target } => (-1, *target, 0),
             Request::Truncate { file, length } => (file.number, *length, 0),
+            Request::Sync { file, data_only } => (file.number, 0, u32::from(*data_only)),
             other => (other.file().map_or(-1, |file| file.number), 0, 0),
         };
         self.trace.mix(request.checksum());
         for span in request.sources() {
             self.trace.mix(span.checksum());
         }
-        self.record(host, What::Began { shard, opcode, user_data, file, offset, length });
+        let paths = request.paths();
+        self.record(host, What::Began { shard, opcode, user_data, file, offset, length, paths });
     }
 
     /// A cancel wins or comes too late, and either completion may come first.
@@ -231,7 +241,10 @@ impl World {
             return;
         };
         let is_call = matches!(machine.ring(ring).in_flight[&number].request, Request::Call(_));
-        if is_call || machine.faults.strikes(Fault::CancelLate, &mut self.dice) {
+        // What waits for a peer can always be cancelled.
+        let waits = machine.ring(ring).in_flight[&number].waits;
+        if is_call || (!waits && machine.faults.strikes(Fault::CancelLate, &mut self.dice)) {
+            machine.ring(ring).in_flight.get_mut(&number).expect("found above").is_unwanted = true;
             self.arrive(host, ring, user_data, -libc::EALREADY);
             return;
         }
@@ -247,7 +260,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, host: usize, ring: usize, user_data: u64, result: i32) {
+    pub(crate) fn arrive(&mut self, host: usize, ring: usize, user_data: u64, result: i32) {
         self.record(host, What::Completed { shard: ring, user_data, result });
         self.machines[host].ring(ring).arrive(user_data, result);
     }
@@ -258,15 +271,31 @@ impl World {
         let Some(ring_of) = machine.rings[ring].as_mut() else { return };
         // A cancel was faster.
         let Some(operation) = ring_of.in_flight.remove(&number) else { return };
-        let result = self.run(host, ring, &operation);
+        let result = match self.socket_of(host, &operation) {
+            Some(socket) => match self.attempt_on_socket(host, ring, &operation, socket) {
+                Some(result) => result,
+                None => return self.let_wait(host, (ring, number), operation, socket),
+            },
+            None => self.run(host, ring, &operation),
+        };
         self.arrive(host, ring, operation.user_data, result);
     }
 
-    fn run(&mut self, host: usize, ring: usize, operation: &InFlight) -> i32 {
+    /// The memory goes back; `false` if the runtime did something to it, or to the descriptor,
+    /// while the kernel had it.
+    pub(crate) fn take_back(&mut self, host: usize, ring: usize, operation: &InFlight) -> bool {
         operation.lent.restore(&operation.request);
-        if let Some(what) = self.find_violation(host, ring, operation) {
-            self.violations.push(format!("operation {:#x}: {what}", operation.user_data));
+        let Some(what) = self.find_violation(host, ring, operation) else { return true };
+        self.violations.push(format!("operation {:#x}: {what}", operation.user_data));
+        false
+    }
+
+    fn run(&mut self, host: usize, ring: usize, operation: &InFlight) -> i32 {
+        if !self.take_back(host, ring, operation) {
             return -libc::EFAULT;
+        }
+        if let Request::Close { descriptor } = operation.request {
+            return self.close(host, descriptor).map_or_else(|Errno(errno)| -errno, |()| 0);
         }
         let now = self.now;
         let machine = &mut self.machines[host];
@@ -279,6 +308,7 @@ impl World {
             struck: &mut struck,
         };
         let result = effects.run(operation);
+        struck.extend(machine.files.take_struck().into_iter().map(Fault::from_media));
         for fault in struck {
             self.record(host, What::Struck { fault });
         }
@@ -315,8 +345,9 @@ impl World {
     }
 
     /// The service is gone: what its kernels had in flight may take effect or not, and nothing that
-    /// they are asked from here on has any.
-    pub(crate) fn kill(&mut self, host: usize) {
+    /// they are asked from here on has any. A kernel that goes on closes its sockets; one that
+    /// has lost power tells nobody.
+    pub(crate) fn kill(&mut self, host: usize, power_is_lost: bool) {
         for ring in 0..self.machines[host].rings.len() {
             let Some(state) = self.machines[host].rings[ring].as_mut() else { continue };
             for (_, operation) in std::mem::take(&mut state.in_flight) {
@@ -328,5 +359,13 @@ impl World {
             }
         }
         self.machines[host].alive = false;
+        self.machines[host].sockets.clear();
+        if power_is_lost {
+            self.network.links.set_power(host, false);
+            self.network.vanish(host);
+        } else {
+            self.network.close_all(host);
+        }
+        self.go_on();
     }
 }

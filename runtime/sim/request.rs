@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // It follows the addresses of entries.
 
 use io_uring::opcode;
-use ringhold_runtime::{FIXED_FILE, Sqe};
+use ringhold_runtime::{FIXED_FILE, SocketAddress, Sqe};
 
 use crate::memory::{self, Answer, CallAddress, Span};
 
@@ -52,6 +52,11 @@ pub(crate) enum Request {
     Link { from: Place, to: Place, flags: i32 },
     Symlink { target: Vec<u8>, link: Place },
     Cancel { target: u64 },
+    PollReady { file: FileName, events: u32 },
+    Connect { file: FileName, address: SocketAddress },
+    Receive { file: FileName, span: Span, flags: i32 },
+    Send { file: FileName, span: Span },
+    Shutdown { file: FileName, how: i32 },
     Call(CallAddress),
 }
 
@@ -122,6 +127,30 @@ impl Request {
                 link: place(sqe.fd, sqe.offset),
             },
             opcode::AsyncCancel::CODE => Request::Cancel { target: sqe.address },
+            // SAFETY: as the caller promises (S1, S2).
+            _ => unsafe { Request::read_of_sockets(sqe, file) },
+        }
+    }
+
+    /// As [`Request::read`], for the opcodes of sockets.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Request::read`].
+    unsafe fn read_of_sockets(sqe: &Sqe, file: FileName) -> Request {
+        let flags = sqe.operation_flags as i32;
+        // SAFETY: as the caller promises (S1, S2).
+        let span = || unsafe { Span::new(sqe.address, sqe.length as usize) };
+        match sqe.opcode {
+            opcode::PollAdd::CODE => Request::PollReady { file, events: sqe.operation_flags },
+            opcode::Connect::CODE => {
+                // SAFETY: as the caller promises (S1, S2); it is as long as the entry says.
+                let address = unsafe { Span::new(sqe.address, sqe.offset as usize) };
+                Request::Connect { file, address: SocketAddress::from_bytes(address.source()) }
+            }
+            opcode::Recv::CODE => Request::Receive { file, span: span(), flags },
+            opcode::Send::CODE => Request::Send { file, span: span() },
+            opcode::Shutdown::CODE => Request::Shutdown { file, how: sqe.length as i32 },
             unknown => panic!("the simulated kernel doesn't know io_uring's opcode {unknown}"),
         }
     }
@@ -130,6 +159,7 @@ impl Request {
     pub(crate) fn targets(&self) -> &[Span] {
         match self {
             Request::Read(transfer) => &transfer.spans,
+            Request::Receive { span, .. } => std::slice::from_ref(span),
             _ => &[],
         }
     }
@@ -138,6 +168,7 @@ impl Request {
     pub(crate) fn sources(&self) -> &[Span] {
         match self {
             Request::Write(transfer) => &transfer.spans,
+            Request::Send { span, .. } => std::slice::from_ref(span),
             _ => &[],
         }
     }
@@ -162,6 +193,11 @@ impl Request {
             | Request::Close { .. }
             | Request::Statx { .. }
             | Request::Cancel { .. }
+            | Request::PollReady { .. }
+            | Request::Connect { .. }
+            | Request::Receive { .. }
+            | Request::Send { .. }
+            | Request::Shutdown { .. }
             | Request::Call(_) => false,
         }
     }
@@ -173,8 +209,29 @@ impl Request {
             Request::Sync { file, .. }
             | Request::Allocate { file, .. }
             | Request::Truncate { file, .. }
-            | Request::Advise { file } => Some(*file),
+            | Request::Advise { file }
+            | Request::PollReady { file, .. }
+            | Request::Connect { file, .. }
+            | Request::Receive { file, .. }
+            | Request::Send { file, .. }
+            | Request::Shutdown { file, .. } => Some(*file),
             _ => None,
+        }
+    }
+
+    /// The paths that it names, as the trace shows them.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let of = |place: &Place| String::from_utf8_lossy(&place.path).into_owned();
+        match self {
+            Request::Open { place, .. }
+            | Request::Statx { place, .. }
+            | Request::Unlink { place, .. }
+            | Request::MakeDirectory { place, .. }
+            | Request::Symlink { link: place, .. } => vec![of(place)],
+            Request::Rename { from, to, .. } | Request::Link { from, to, .. } => {
+                vec![of(from), of(to)]
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -65,6 +65,10 @@ pub(crate) struct InFlight {
     pub(crate) file: Option<OpenFile>,
     /// What a sync makes durable: that which completed before this.
     pub(crate) begun: crate::disk::Stamp,
+    /// It has been tried, and waits for a peer.
+    pub(crate) waits: bool,
+    /// A cancel came too late to keep it from being tried.
+    pub(crate) is_unwanted: bool,
 }
 
 /// Whether the shard waits.

@@ -1,23 +1,19 @@
 //! A simulation: hosts, their time, and who does what next.
 
-use std::any::Any;
+mod network;
+mod running;
+
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ringhold_runtime::{Builder, within_budget};
+use ringhold_runtime::Builder;
 
-use crate::Choose;
 use crate::dice::Dice;
 use crate::disk::{Errno, FileSystem};
-use crate::failure::{Failure, FailureKind};
 use crate::faults::{Fault, Faults};
 use crate::host::{DRAIN, Host, HostConfig, HostId, Running, Service, Verdict};
-use crate::machine::{Machine, Work};
-use crate::ring::Waiting;
+use crate::machine::Machine;
 use crate::system::SimSystem;
 use crate::trace::{Trace, What};
 use crate::world::{Shared, World};
@@ -26,8 +22,8 @@ use crate::world::{Shared, World};
 /// that never ends by itself, and does something all the time, is stopped by this.
 const STEPS_MAX: u64 = 50_000_000;
 
-/// The longest that one turn of a shard takes of the simulation's time, in nanoseconds.
-const TURN_NANOS_MAX: u64 = 2000;
+/// What tells the network's generator from the others'.
+const NETWORK: u64 = 0x6E65_7477_6F72_6B73;
 
 /// A simulated world of hosts, all of it drawn from one seed.
 ///
@@ -42,21 +38,19 @@ pub struct Simulation {
     steps_max: u64,
 }
 
-/// Who may go on.
-#[derive(Clone, Copy, Debug)]
-enum Runnable {
-    Shard { host: usize, shard: usize },
-    Thread { host: usize },
-}
-
 impl Simulation {
     /// A world without hosts.
+    ///
+    /// ```
+    /// let simulation = ringhold_sim::Simulation::new(7);
+    /// assert_eq!(simulation.trace().count(), 0);
+    /// ```
     pub fn new(seed: u64) -> Simulation {
         let mut dice = Dice::new(seed);
         let schedule = dice.split();
         Simulation {
             seed,
-            world: Shared::new(dice),
+            world: Shared::new(dice, Dice::new(seed ^ NETWORK)),
             hosts: Vec::new(),
             schedule,
             steps_max: STEPS_MAX,
@@ -64,29 +58,70 @@ impl Simulation {
     }
 
     /// The seed.
+    ///
+    /// ```
+    /// assert_eq!(ringhold_sim::Simulation::new(7).seed(), 7);
+    /// ```
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// Bounds the steps that one call of a `run` method takes.
+    ///
+    /// ```
+    /// # use ringhold_sim::{FailureKind, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.set_steps_max(1000);
+    /// simulation.start(host, || async {
+    ///     while runtime::time::Instant::now().elapsed().as_secs() < 1 {
+    ///         runtime::task::yield_now().await;
+    ///     }
+    /// });
+    /// let failure = simulation.run().unwrap_err();
+    /// assert_eq!(failure.kind, FailureKind::TooLong { steps: 1000 });
+    /// ```
     pub fn set_steps_max(&mut self, steps: u64) {
         self.steps_max = steps;
     }
 
     /// How many of the latest events the trace keeps, for failures to show; 4,096 if nothing is
     /// said. The trace's hash covers all events in any case.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.keep_events(3);
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// assert_eq!(simulation.trace().events().count(), 3);
+    /// assert!(simulation.trace().count() > 3);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn keep_events(&mut self, events: usize) {
         self.world.lock().trace.keep(events);
     }
 
     /// Adds a host. Nothing runs on it before [`start`](Simulation::start).
+    ///
+    /// ```
+    /// use ringhold_sim::{HostConfig, Simulation};
+    ///
+    /// let mut simulation = Simulation::new(1);
+    /// let hosts = ["one", "two"].map(|name| simulation.host(HostConfig::new(name).shards(2)));
+    /// assert!(hosts[0] != hosts[1] && !simulation.is_running(hosts[0]));
+    /// ```
     pub fn host(&mut self, config: HostConfig) -> HostId {
         let mut files = FileSystem::new(config.disk.clone());
         files.set_media_faults(config.faults.media());
         let mut machine = Machine::new(config.name.clone(), files, config.faults.clone());
         machine.latency = config.latency;
         machine.locked_memory = config.locked_memory;
-        self.world.lock().machines.push(machine);
+        let mut world = self.world.lock();
+        world.machines.push(machine);
+        world.network.add_host();
+        drop(world);
         self.hosts.push(Host { config, service: None, running: None, paused: false });
         HostId(self.hosts.len() - 1)
     }
@@ -97,6 +132,17 @@ impl Simulation {
     /// # Panics
     ///
     /// If a service is running there.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// assert!(simulation.is_running(host));
+    /// simulation.run()?;
+    /// assert!(!simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[track_caller]
     pub fn start<F>(&mut self, host: HostId, make: impl FnMut() -> F + 'static)
     where
@@ -111,6 +157,24 @@ impl Simulation {
     /// # Panics
     ///
     /// If a service is running there, or none ever was.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     let starts = runtime::fs::read("/starts").await.unwrap_or_default();
+    ///     runtime::fs::write("/starts", [&starts[..], b"|"].concat()).await
+    /// });
+    /// simulation.run()?;
+    /// simulation.restart(host);
+    /// simulation.run()?;
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::fs::read("/starts").await.unwrap(), b"||");
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     #[track_caller]
     pub fn restart(&mut self, host: HostId) {
         let HostId(index) = host;
@@ -118,6 +182,7 @@ impl Simulation {
         let (incarnation, gone) = {
             let mut world = self.world.lock();
             let gone = world.machines[index].boot();
+            world.switch_on(index);
             world.record(index, What::Started);
             (world.machines[index].incarnation, gone)
         };
@@ -139,26 +204,78 @@ impl Simulation {
     }
 
     /// Whether a service is running on the host.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// let two = std::time::Duration::from_secs(2);
+    /// simulation.start(host, move || async move { runtime::time::sleep(two).await });
+    /// simulation.run_for(std::time::Duration::from_secs(1))?;
+    /// assert!(simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn is_running(&self, host: HostId) -> bool {
         self.hosts[host.0].running.is_some()
     }
 
     /// The time since the simulation began.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.run_for(std::time::Duration::from_secs(60))?;
+    /// assert_eq!(simulation.elapsed().as_secs(), 60);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.world.lock().now)
     }
 
     /// What happened so far.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation, What};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// assert_eq!(simulation.trace().events().next().unwrap().what, What::Started);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn trace(&self) -> Trace {
         self.world.lock().trace.clone()
     }
 
     /// Looks at a host's disk, or changes it, as no service sees.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::create_dir("/new").await });
+    /// simulation.run()?;
+    /// assert_eq!(simulation.with_files(host, |files| files.used_inodes()), 2); // and the root
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn with_files<R>(&mut self, host: HostId, look: impl FnOnce(&mut FileSystem) -> R) -> R {
         look(&mut self.world.lock().machines[host.0].files)
     }
 
     /// Changes what goes wrong on a host, and how often.
+    ///
+    /// ```
+    /// # use ringhold_sim::{Fault, Faults, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.set_faults(host, Faults::none().with(Fault::NoSpace, 1.0));
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_err());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn set_faults(&mut self, host: HostId, faults: Faults) {
         let machine = &mut self.world.lock().machines[host.0];
         machine.files.set_media_faults(faults.media());
@@ -166,6 +283,19 @@ impl Simulation {
     }
 
     /// Lets a fault strike at its next occasion.
+    ///
+    /// ```
+    /// # use ringhold_sim::{Fault, HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.inject(host, Fault::WriteError);
+    /// simulation.start(host, || async {
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_err());
+    ///     assert!(runtime::fs::write("/file", "bytes").await.is_ok());
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn inject(&mut self, host: HostId, fault: Fault) {
         let machine = &mut self.world.lock().machines[host.0];
         match fault.of_media() {
@@ -178,6 +308,19 @@ impl Simulation {
     }
 
     /// Lets a host's clock run faster from now on, or slower if negative, in parts in a million.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// simulation.drift(host, 100_000);
+    /// simulation.start(host, || async { sleep(Duration::from_secs(11)).await });
+    /// simulation.run()?;
+    /// assert_eq!(simulation.elapsed().as_secs(), 10);
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn drift(&mut self, host: HostId, ppm: i64) {
         let mut world = self.world.lock();
         let now = world.now;
@@ -185,17 +328,65 @@ impl Simulation {
     }
 
     /// Moves a host's time of day ahead. Its monotonic clock isn't concerned.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use std::time::Duration;
+    ///
+    /// let mut write = || {
+    ///     simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    ///     simulation.run().unwrap();
+    ///     let status = |files: &mut ringhold_sim::disk::FileSystem| {
+    ///         files.statx(libc::AT_FDCWD, b"/file", 0).unwrap().modified
+    ///     };
+    ///     let modified = simulation.with_files(host, status);
+    ///     simulation.jump(host, Duration::from_secs(3600));
+    ///     modified
+    /// };
+    /// let (before, after) = (write(), write());
+    /// assert_eq!((after - before).as_secs(), 3600);
+    /// ```
     pub fn jump(&mut self, host: HostId, by: Duration) {
         self.world.lock().machines[host.0].clock.jump(by);
     }
 
     /// Stops a host where it stands. What its kernel was asked for goes on.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// simulation.start(host, || async { sleep(Duration::from_secs(1)).await });
+    /// simulation.pause(host);
+    /// simulation.run_for(Duration::from_secs(10))?;
+    /// assert!(simulation.is_running(host));
+    /// simulation.resume(host);
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn pause(&mut self, host: HostId) {
         self.hosts[host.0].paused = true;
         self.world.lock().record(host.0, What::Paused);
     }
 
     /// Lets a host that stood go on.
+    ///
+    /// ```
+    /// // As for `pause`: a host that stands goes on, and its timers are due.
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.pause(host);
+    /// simulation.resume(host);
+    /// simulation.run()?;
+    /// assert!(!simulation.is_running(host));
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn resume(&mut self, host: HostId) {
         self.hosts[host.0].paused = false;
         self.world.lock().record(host.0, What::Resumed);
@@ -205,8 +396,25 @@ impl Simulation {
     /// effect or not, what was written stays in the page cache.
     ///
     /// The service's futures are dropped, but nothing that their destructors do reaches the host.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     runtime::fs::write("/file", "bytes").await.unwrap();
+    ///     std::future::pending::<()>().await
+    /// });
+    /// simulation.run_for(std::time::Duration::from_secs(1))?;
+    /// simulation.kill(host);
+    /// simulation.start(host, || async {
+    ///     assert_eq!(runtime::fs::read("/file").await.unwrap(), b"bytes");
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn kill(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, false);
         let mut world = self.world.lock();
         world.record(host.0, What::Killed);
         world.machines[host.0].files.crash_clean();
@@ -214,17 +422,38 @@ impl Simulation {
 
     /// Turns the host off: as [`kill`](Simulation::kill), and of what was not synced each write is
     /// kept, dropped or torn, and each change of a directory is kept or dropped.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// simulation.run()?;
+    /// simulation.lose_power(host);
+    /// simulation.start(host, || async {
+    ///     // Nothing was synced: the name may be gone, and so may be the size and the bytes.
+    ///     let bytes = runtime::fs::read("/file").await.unwrap_or_default();
+    ///     assert!([&b"bytes"[..], b"\0\0\0\0\0", b""].contains(&&bytes[..]), "{bytes:?}");
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn lose_power(&mut self, host: HostId) {
-        self.end_abruptly(host.0);
+        self.end_abruptly(host.0, true);
         let mut world = self.world.lock();
         world.record(host.0, What::LostPower);
         let World { machines, dice, .. } = &mut *world;
         machines[host.0].files.lose_power(dice);
     }
 
-    fn end_abruptly(&mut self, host: usize) {
-        let Some(running) = self.hosts[host].running.take() else { return };
-        self.world.lock().kill(host);
+    fn end_abruptly(&mut self, host: usize, power_is_lost: bool) {
+        let Some(running) = self.hosts[host].running.take() else {
+            if power_is_lost {
+                self.world.lock().network.links.set_power(host, false);
+            }
+            return;
+        };
+        self.world.lock().kill(host, power_is_lost);
         let Running { mut runtime, root, .. } = running;
         drop(root);
         let threads = std::mem::take(&mut self.world.lock().machines[host].threads);
@@ -237,243 +466,12 @@ impl Simulation {
         }
         runtime.finish();
     }
-
-    /// Runs until the services that are running have ended.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn run(&mut self) -> Result<(), Failure> {
-        self.run_until(|simulation| simulation.hosts.iter().all(|host| host.running.is_none()))
-    }
-
-    /// Runs for a time.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`]; that nothing can happen any more is none here.
-    pub fn run_for(&mut self, duration: Duration) -> Result<(), Failure> {
-        within_budget(|| self.run_to(self.elapsed().saturating_add(duration)))
-    }
-
-    fn run_to(&mut self, end: Duration) -> Result<(), Failure> {
-        for _ in 0..self.steps_max {
-            let now = self.elapsed();
-            if now >= end {
-                return Ok(());
-            }
-            if !self.step_before(Some(end))? {
-                self.world.lock().now = nanos(end);
-            }
-        }
-        Err(self.fail(FailureKind::TooLong { steps: self.steps_max }))
-    }
-
-    /// Runs until `done` says so; it is asked before each step.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn run_until(&mut self, done: impl FnMut(&mut Simulation) -> bool) -> Result<(), Failure> {
-        within_budget(|| self.run_while_not(done))
-    }
-
-    fn run_while_not(
-        &mut self,
-        mut done: impl FnMut(&mut Simulation) -> bool,
-    ) -> Result<(), Failure> {
-        for _ in 0..self.steps_max {
-            if done(self) {
-                return Ok(());
-            }
-            if !self.step_before(None)? {
-                let running = self.hosts.iter().filter(|host| host.running.is_some());
-                let hosts = running.map(|host| host.config.name.clone()).collect();
-                return Err(self.fail(FailureKind::Stuck { hosts }));
-            }
-        }
-        Err(self.fail(FailureKind::TooLong { steps: self.steps_max }))
-    }
-
-    /// Takes one step: one turn of one shard, or time that goes on to what comes next. `false` if
-    /// nothing can happen any more.
-    ///
-    /// # Errors
-    ///
-    /// See [`FailureKind`].
-    pub fn step(&mut self) -> Result<bool, Failure> {
-        within_budget(|| self.step_before(None))
-    }
-
-    fn step_before(&mut self, end: Option<Duration>) -> Result<bool, Failure> {
-        self.world.lock().happen();
-        let runnable = self.runnable();
-        if runnable.is_empty() {
-            return Ok(self.skip(end));
-        }
-        let next = runnable[self.schedule.pick(runnable.len())];
-        let pace = 1 + self.schedule.below(TURN_NANOS_MAX);
-        match next {
-            Runnable::Shard { host, shard } => self.turn(host, shard)?,
-            Runnable::Thread { host } => {
-                let work = self.take_thread(host);
-                work();
-            }
-        }
-        self.world.lock().now += pace;
-        self.check()?;
-        Ok(true)
-    }
-
-    fn take_thread(&mut self, host: usize) -> Work {
-        let mut world = self.world.lock();
-        world.record(host, What::ThreadRan);
-        world.machines[host].threads.pop_front().expect("a thread is runnable")
-    }
-
-    fn runnable(&self) -> Vec<Runnable> {
-        let world = self.world.lock();
-        let mut runnable = Vec::new();
-        let mut asked = Vec::new();
-        for (index, host) in self.hosts.iter().enumerate() {
-            if host.paused || host.running.is_none() {
-                continue;
-            }
-            let machine = &world.machines[index];
-            runnable.extend(machine.threads.iter().map(|_| Runnable::Thread { host: index }));
-            for (shard, ring) in machine.rings.iter().enumerate() {
-                let Some(ring) = ring else { continue };
-                match ring.waiting {
-                    Waiting::No => runnable.push(Runnable::Shard { host: index, shard }),
-                    Waiting::Until(time) if time <= world.now => {
-                        runnable.push(Runnable::Shard { host: index, shard });
-                    }
-                    _ => asked.push((index, shard)),
-                }
-            }
-        }
-        drop(world);
-        for (host, shard) in asked {
-            let running = self.hosts[host].running.as_ref().expect("looked at above");
-            if running.runtime.has_work(shard) {
-                runnable.push(Runnable::Shard { host, shard });
-            }
-        }
-        runnable
-    }
-
-    /// Nobody can go on: the time goes on to what comes next, or to `end`.
-    fn skip(&mut self, end: Option<Duration>) -> bool {
-        let mut world = self.world.lock();
-        let mut next = world.next();
-        for (host, machine) in self.hosts.iter().zip(&world.machines) {
-            if host.paused {
-                continue;
-            }
-            for ring in machine.rings.iter().flatten() {
-                if let Waiting::Until(time) = ring.waiting {
-                    next = Some(next.map_or(time, |next| next.min(time)));
-                }
-            }
-        }
-        let next = match (next, end.map(nanos)) {
-            (Some(next), Some(end)) => next.min(end),
-            (Some(next), None) => next,
-            (None, _) => return false,
-        };
-        world.now = world.now.max(next);
-        true
-    }
-
-    fn turn(&mut self, host: usize, shard: usize) -> Result<(), Failure> {
-        self.world.lock().record(host, What::Turned { shard });
-        let running = self.hosts[host].running.as_mut().expect("a running host is turned");
-        if let Some(deadline) = running.ending {
-            running.runtime.drain(shard, deadline);
-            let mut world = self.world.lock();
-            let open = world.machines[host].rings.iter().any(Option::is_some);
-            let mut left = None;
-            if !open {
-                world.record(host, What::Ended);
-                left = world.machines[host].leftovers();
-            }
-            drop(world);
-            return if open { Ok(()) } else { self.finish(host, left) };
-        }
-        let turned = catch_unwind(AssertUnwindSafe(|| running.runtime.turn(shard)));
-        if let Err(payload) = turned {
-            // The driver is in no state to be ended, so it is left as it is.
-            std::mem::forget(self.hosts[host].running.take());
-            let what = format!("the driver panicked: {}", message(&*payload));
-            return Err(self.fail(FailureKind::Violation(vec![what])));
-        }
-        if running.root.is_finished() {
-            running.runtime.stop();
-            let mut world = self.world.lock();
-            running.ending = Some(world.instant(host) + DRAIN);
-            for ring in world.machines[host].rings.iter_mut().flatten() {
-                ring.waiting = Waiting::No;
-            }
-        }
-        Ok(())
-    }
-
-    /// A runtime has ended by itself.
-    fn finish(&mut self, host: usize, left: Option<String>) -> Result<(), Failure> {
-        let Running { runtime, mut root, .. } =
-            self.hosts[host].running.take().expect("a running host ends");
-        let name = self.hosts[host].config.name.clone();
-        runtime.finish();
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(ended) = Pin::new(&mut root).poll(&mut cx) else {
-            unreachable!("a service that has ended has a result");
-        };
-        let kind = match ended {
-            Err(error) => {
-                let message = match error.try_into_panic() {
-                    Ok(payload) => message(&*payload),
-                    Err(error) => error.to_string(),
-                };
-                FailureKind::Panic { host: name, message }
-            }
-            Ok(Err(error)) => FailureKind::Service { host: name, error },
-            Ok(Ok(())) => match left {
-                Some(what) => FailureKind::Leak { host: name, what },
-                None => return Ok(()),
-            },
-        };
-        Err(self.fail(kind))
-    }
-
-    fn check(&mut self) -> Result<(), Failure> {
-        let violations = std::mem::take(&mut self.world.lock().violations);
-        if violations.is_empty() {
-            return Ok(());
-        }
-        Err(self.fail(FailureKind::Violation(violations)))
-    }
-
-    fn fail(&self, kind: FailureKind) -> Failure {
-        let world = self.world.lock();
-        let latest = world.trace.events().cloned().collect();
-        Failure { seed: self.seed, at: Duration::from_nanos(world.now), kind, latest }
-    }
 }
 
 impl Drop for Simulation {
     fn drop(&mut self) {
         for host in 0..self.hosts.len() {
-            self.end_abruptly(host);
+            self.end_abruptly(host, true);
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is no text".to_owned())
 }

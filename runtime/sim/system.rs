@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, StartError, System};
+use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, Sockets, StartError, System};
 
 use crate::kernel::{RingName, SimKernel};
 use crate::machine::{Machine, Work};
@@ -36,7 +36,7 @@ impl System for SimSystem {
         let machine = &mut world.machines[self.host];
         if machine.incarnation == self.incarnation && machine.alive {
             // As `close(2)`: an error leaves nothing to be done.
-            let _ = machine.files.close(descriptor);
+            let _ = world.close(self.host, descriptor);
         }
     }
 
@@ -64,6 +64,10 @@ impl System for SimSystem {
 
     fn has_real_descriptors(&self) -> bool {
         false
+    }
+
+    fn sockets(&self) -> &dyn Sockets {
+        self
     }
 
     fn may_block(&self) -> bool {

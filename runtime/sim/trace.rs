@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use crate::following::Following;
+use crate::memory::checksum;
+
 /// How many events a trace keeps unless it is told otherwise. The hash covers all there were.
 const KEPT: usize = 4096;
 
@@ -39,8 +42,10 @@ pub enum What {
         file: i32,
         /// The offset in bytes, or what the opcode has there.
         offset: u64,
-        /// The length in bytes, or what the opcode has there.
+        /// The length in bytes, or what the opcode has there; 1 for a sync of data only.
         length: u32,
+        /// The paths that it names: none, one, or two for a rename or a link.
+        paths: Vec<String>,
     },
     /// An operation's completion arrived.
     Completed {
@@ -63,6 +68,16 @@ pub enum What {
         /// Which.
         fault: crate::Fault,
     },
+    /// Something arrived by the network.
+    Arrived {
+        /// The host that sent it, by number.
+        from: usize,
+        /// `open`, `accept` and `confirm` make a connection, `refuse` doesn't; a `segment` and a
+        /// `datagram` bring bytes; bytes are `taken`; a direction is at its `end`; `reset`.
+        what: &'static str,
+        /// The bytes that it brought.
+        bytes: usize,
+    },
     /// A blocking closure's thread ran.
     ThreadRan,
     /// The host started.
@@ -83,7 +98,7 @@ impl What {
     fn numbers(&self) -> [u64; 6] {
         match *self {
             What::Turned { shard } => [1, shard as u64, 0, 0, 0, 0],
-            What::Began { shard, opcode, user_data, file, offset, length } => {
+            What::Began { shard, opcode, user_data, file, offset, length, .. } => {
                 let file = u64::from(file as u32) << 32 | u64::from(length);
                 [2, shard as u64, opcode.into(), user_data, file, offset]
             }
@@ -99,13 +114,17 @@ impl What {
             What::LostPower => [10, 0, 0, 0, 0, 0],
             What::Paused => [11, 0, 0, 0, 0, 0],
             What::Resumed => [12, 0, 0, 0, 0, 0],
+            What::Arrived { from, what, bytes } => {
+                let what = checksum(what.as_bytes());
+                [13, from as u64, what, bytes as u64, 0, 0]
+            }
         }
     }
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>12.6} s  host {}  {:?}", self.at.as_secs_f64(), self.host, self.what)
+        write!(f, "{:>12.6} s  host {}  {}", self.at.as_secs_f64(), self.host, self.what)
     }
 }
 
@@ -125,18 +144,81 @@ impl Trace {
 
     /// A number of everything that happened: the same for two runs if, and as good as only if, they
     /// were the same.
+    ///
+    /// ```
+    /// use ringhold_sim::{HostConfig, Simulation};
+    ///
+    /// let run = |seed| {
+    ///     let mut simulation = Simulation::new(seed);
+    ///     let host = simulation.host(HostConfig::new("store"));
+    ///     simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    ///     simulation.run().unwrap();
+    ///     simulation.trace().hash()
+    /// };
+    /// assert_eq!(run(1), run(1));
+    /// assert_ne!(run(1), run(2));
+    /// ```
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// How many events there were.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {});
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// assert_eq!(trace.count(), trace.events().count() as u64); // few enough to be kept
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.count
     }
 
     /// The latest events, oldest first.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation, What};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async { runtime::fs::write("/file", "bytes").await });
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// let began = trace.events().filter(|event| matches!(event.what, What::Began { .. }));
+    /// assert_eq!(began.count(), 3); // open, write, close
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.kept.iter()
+    }
+
+    /// Of the latest events those that are about a file or directory: operations that name this
+    /// path, and operations on descriptors that were opened by it, or by a name that was changed
+    /// into it; and the starts and ends of hosts. What was opened before the latest events is not
+    /// recognised.
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(HostConfig::new("store"));
+    /// simulation.start(host, || async {
+    ///     runtime::fs::write("/this", "bytes").await?;
+    ///     runtime::fs::write("/that", "more bytes").await
+    /// });
+    /// simulation.run()?;
+    /// let trace = simulation.trace();
+    /// let lines: Vec<String> = trace.about("/that").map(|event| event.what.to_string()).collect();
+    /// let has = |end: &str| lines.iter().any(|line| line.ends_with(end));
+    /// assert!(has("write of file 3, 10 bytes at 0"), "{lines:?}");
+    /// assert!(!has("write of file 3, 5 bytes at 0"), "{lines:?}");
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
+    pub fn about(&self, path: &str) -> impl Iterator<Item = &Event> {
+        let mut following = Following::default();
+        self.kept.iter().filter(move |event| following.is_about(path, event))
     }
 
     pub(crate) fn keep(&mut self, events: usize) {

@@ -8,21 +8,32 @@ use std::time::{Duration, Instant};
 use crate::Choose;
 use crate::dice::Dice;
 use crate::machine::Machine;
+use crate::net::{Due, Network};
 use crate::trace::{Trace, What};
 
-/// Something that is going to happen: an operation takes effect.
+/// Something that is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Coming {
     /// When, in nanoseconds of the simulation.
-    pub(crate) at: u64,
+    at: u64,
     /// Of those at the same time, the one that was planned first comes first.
     order: u64,
-    pub(crate) host: usize,
-    /// The host's kernels are of one start of it; what was planned for an earlier one is void.
-    pub(crate) incarnation: u32,
-    pub(crate) ring: usize,
-    /// The operation's number in its ring.
-    pub(crate) number: u64,
+    event: Happening,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    /// An operation takes effect.
+    Effect {
+        host: usize,
+        /// The host's kernels are of one start of it; what was planned for an earlier one is void.
+        incarnation: u32,
+        ring: usize,
+        /// The operation's number in its ring.
+        number: u64,
+    },
+    /// The network is reminded of something.
+    Network(Due),
 }
 
 /// Everything that kernels share.
@@ -35,6 +46,7 @@ pub(crate) struct World {
     coming: BinaryHeap<Reverse<Coming>>,
     planned: u64,
     pub(crate) machines: Vec<Machine>,
+    pub(crate) network: Network,
     pub(crate) dice: Dice,
     /// What the generators of shards begin with.
     pub(crate) seeds: Dice,
@@ -48,7 +60,7 @@ pub(crate) struct World {
 pub(crate) struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
-    pub(crate) fn new(mut dice: Dice) -> Shared {
+    pub(crate) fn new(mut dice: Dice, of_network: Dice) -> Shared {
         let seeds = dice.split();
         Shared(Arc::new(Mutex::new(World {
             now: 0,
@@ -56,6 +68,7 @@ impl Shared {
             coming: BinaryHeap::new(),
             planned: 0,
             machines: Vec::new(),
+            network: Network::new(of_network),
             dice,
             seeds,
             trace: Trace::new(),
@@ -79,11 +92,21 @@ impl World {
     }
 
     pub(crate) fn plan(&mut self, after: u64, host: usize, ring: usize, number: u64) {
-        self.planned += 1;
         let incarnation = self.machines[host].incarnation;
+        self.plan_event(after, Happening::Effect { host, incarnation, ring, number });
+    }
+
+    fn plan_event(&mut self, after: u64, event: Happening) {
+        self.planned += 1;
         let at = self.now.saturating_add(after);
-        let order = self.planned;
-        self.coming.push(Reverse(Coming { at, order, host, incarnation, ring, number }));
+        self.coming.push(Reverse(Coming { at, order: self.planned, event }));
+    }
+
+    /// Plans what the network wants to be reminded of.
+    pub(crate) fn plan_network(&mut self) {
+        for (after, due) in self.network.take_due() {
+            self.plan_event(after, Happening::Network(due));
+        }
     }
 
     /// When the next thing happens.
@@ -96,11 +119,17 @@ impl World {
         while let Some(Reverse(coming)) = self.coming.peek()
             && coming.at <= self.now
         {
-            let coming = *coming;
+            let event = coming.event;
             self.coming.pop();
-            if self.machines[coming.host].incarnation == coming.incarnation {
-                self.take_effect(coming.host, coming.ring, coming.number);
+            match event {
+                Happening::Effect { host, incarnation, ring, number } => {
+                    if self.machines[host].incarnation == incarnation {
+                        self.take_effect(host, ring, number);
+                    }
+                }
+                Happening::Network(due) => self.remind(due),
             }
+            self.go_on();
         }
     }
 

@@ -15,12 +15,16 @@ mod ready;
 pub(crate) mod spawn;
 mod yield_now;
 
+pub use crate::local::ShardLocal;
 pub use budget::consume_budget;
 pub use join_error::JoinError;
 pub use join_handle::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
 
-pub use spawn::{block_in_place, id, spawn, spawn_blocking, spawn_local, spawn_on, try_id};
+pub use spawn::{
+    block_in_place, id, on_every_shard, spawn, spawn_balanced, spawn_blocking, spawn_local,
+    spawn_on, try_id,
+};
 pub use yield_now::yield_now;
 
 pub(crate) use raw::{Ran, TaskRef, new_task};

@@ -97,6 +97,66 @@ where
     context::handle_or_panic().spawn_on(shard, make)
 }
 
+/// Spawns a task on the shard that has the fewest tasks, wherever a runtime is entered.
+///
+/// Tasks don't move, so work that comes in at one shard and can be done at any is spread over the
+/// cores as it is spawned. What needs no balance is better off with [`spawn`], which costs no
+/// message and leaves the task beside what it works with.
+///
+/// ```
+/// # ringhold_runtime::Builder::new_multi_thread().shards(2).run(async {
+/// use ringhold_runtime::task::spawn_balanced;
+///
+/// let squares: Vec<_> = (0..10_u32).map(|n| spawn_balanced(async move { n * n })).collect();
+/// let mut sum = 0;
+/// for square in squares {
+///     sum += square.await.unwrap();
+/// }
+/// assert_eq!(sum, 285);
+/// # }).unwrap();
+/// ```
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[track_caller]
+pub fn spawn_balanced<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    context::handle_or_panic().spawn_balanced(future)
+}
+
+/// Spawns on every shard what `make` returns there, given the shard's number, counted from 0: a
+/// listener a shard, say, or a cache. The futures need not be `Send`. The handles are in the order
+/// of the shards; dropping one detaches its task.
+///
+/// ```
+/// # ringhold_runtime::Builder::new_multi_thread().shards(2).run(async {
+/// use ringhold_runtime::task::on_every_shard;
+///
+/// let mut numbers = Vec::new();
+/// for handle in on_every_shard(|shard| async move { shard * 10 }) {
+///     numbers.push(handle.await.unwrap());
+/// }
+/// assert_eq!(numbers, [0, 10]);
+/// # }).unwrap();
+/// ```
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[track_caller]
+pub fn on_every_shard<M, F>(make: M) -> Vec<JoinHandle<F::Output>>
+where
+    M: FnOnce(usize) -> F + Clone + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    context::handle_or_panic().on_every_shard(make)
+}
+
 /// Runs a closure that blocks on a thread of the runtime's own for such.
 ///
 /// A closure that has begun can't be aborted; one that has not is dropped when its handle is

@@ -62,8 +62,8 @@ enum Slot {
     Free,
     /// A description's place, and the serial number of the descriptor.
     Open(usize, u64),
-    /// Taken by something that is not a file of this disk.
-    Foreign,
+    /// Taken by something that is not a file of this disk; with the descriptor's serial number.
+    Foreign(u64),
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Descriptors {
     }
 
     pub(super) fn add_foreign(&mut self, most: usize) -> Result<i32, Errno> {
-        self.place(Slot::Foreign, most)
+        self.place(Slot::Foreign(self.opened), most)
     }
 
     fn index(&self, descriptor: i32) -> Result<usize, Errno> {
@@ -123,7 +123,7 @@ impl Descriptors {
     pub(super) fn serial(&self, descriptor: i32) -> Option<u64> {
         let index = usize::try_from(descriptor.checked_sub(FIRST)?).ok()?;
         match self.slots.get(index) {
-            Some(Slot::Open(_, serial)) => Some(*serial),
+            Some(Slot::Open(_, serial) | Slot::Foreign(serial)) => Some(*serial),
             _ => None,
         }
     }
@@ -163,7 +163,7 @@ impl Descriptors {
     pub(super) fn remove_foreign(&mut self, descriptor: i32) -> Result<(), Errno> {
         let index = descriptor.checked_sub(FIRST).and_then(|index| usize::try_from(index).ok());
         match index.and_then(|index| self.slots.get_mut(index)) {
-            Some(slot @ Slot::Foreign) => {
+            Some(slot @ Slot::Foreign(_)) => {
                 *slot = Slot::Free;
                 Ok(())
             }
@@ -171,9 +171,9 @@ impl Descriptors {
         }
     }
 
-    /// The numbers in use by files of this disk, in order.
+    /// The numbers in use, in order.
     pub(super) fn open(&self) -> Vec<i32> {
-        let is_open = |slot: &Slot| matches!(slot, Slot::Open(..));
+        let is_open = |slot: &Slot| !matches!(slot, Slot::Free);
         let numbers = FIRST..FIRST + self.slots.len() as i32;
         numbers.zip(&self.slots).filter(|(_, slot)| is_open(slot)).map(|(n, _)| n).collect()
     }

@@ -52,6 +52,8 @@ struct Planned {
 pub(super) struct Faults {
     pub(super) rates: MediaFaults,
     planned: Vec<Planned>,
+    /// What went wrong since it was last asked for.
+    struck: Vec<FaultKind>,
 }
 
 impl Faults {
@@ -77,7 +79,11 @@ impl Faults {
         if let Some(errno) = self.strike_planned(kind, inode) {
             return Some(errno);
         }
-        (rate > 0.0 && choose.chance(rate)).then_some(Errno(libc::EIO))
+        let strikes = rate > 0.0 && choose.chance(rate);
+        if strikes {
+            self.struck.push(kind);
+        }
+        strikes.then_some(Errno(libc::EIO))
     }
 
     /// As `strike`, of what was planned alone.
@@ -87,6 +93,7 @@ impl Faults {
             fault.kind == kind && fault.inode.is_none_or(|number| number == inode)
         };
         let index = self.planned.iter().position(is_meant)?;
+        self.struck.push(kind);
         Some(self.planned.remove(index).errno)
     }
 }
@@ -121,6 +128,11 @@ impl FileSystem {
     /// Sets what goes wrong by itself from now on.
     pub fn set_media_faults(&mut self, faults: MediaFaults) {
         self.faults.rates = faults;
+    }
+
+    /// What went wrong with the medium since this was last asked for.
+    pub fn take_struck(&mut self) -> Vec<FaultKind> {
+        std::mem::take(&mut self.faults.struck)
     }
 
     /// Lets the next call of that kind go wrong: on the file at `path` (from the root) as it is

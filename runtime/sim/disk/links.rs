@@ -2,7 +2,7 @@
 
 use super::directory::NameEdit;
 use super::inode::{Inode, Kind, ROOT};
-use super::path::{Last, Place};
+use super::path::{Last, MAY_WRITE, Place};
 use super::removal::trim_slashes;
 use super::{Errno, FileSystem};
 
@@ -174,13 +174,18 @@ impl FileSystem {
         }
         self.check_names_of(old.parent)?;
         self.check_names_of(new.parent)?;
-        match (new.inode, exchanges) {
-            (Some(target), true) => self.exchange(&old, number, &new, target),
-            (Some(target), false) => {
-                self.check_replaced(number, target)?;
-                self.move_over(&old, number, &new, Some(target));
+        match new.inode {
+            Some(target) if exchanges => {
+                self.check_moved(number, &old, &new)?;
+                self.check_moved(target, &new, &old)?;
+                self.exchange(&old, number, &new, target);
             }
-            (None, _) => self.move_over(&old, number, &new, None),
+            target => {
+                target.map_or(Ok(()), |target| self.check_kinds(number, target))?;
+                self.check_moved(number, &old, &new)?;
+                target.map_or(Ok(()), |target| self.check_empty(target))?;
+                self.move_over(&old, number, &new, target);
+            }
         }
         Ok(())
     }
@@ -227,11 +232,28 @@ impl FileSystem {
         }
     }
 
-    fn check_replaced(&self, number: u64, target: u64) -> Result<(), Errno> {
-        let is_directory = self.inodes.get(number).is_directory();
+    fn check_kinds(&self, number: u64, target: u64) -> Result<(), Errno> {
+        let is_directory = |number| self.inodes.get(number).is_directory();
+        match (is_directory(number), is_directory(target)) {
+            (false, true) => Err(Errno(libc::EISDIR)),
+            (true, false) => Err(Errno(libc::ENOTDIR)),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `EACCES` where a directory gets another parent, and may not be written to: its `..` changes.
+    fn check_moved(&self, number: u64, old: &Place, new: &Place) -> Result<(), Errno> {
+        let inode = self.inodes.get(number);
+        match inode.is_directory() && old.parent != new.parent {
+            true => self.check(inode, MAY_WRITE),
+            false => Ok(()),
+        }
+    }
+
+    fn check_empty(&self, target: u64) -> Result<(), Errno> {
         match self.inodes.get(target).directory() {
-            Ok(_) if !is_directory => Err(Errno(libc::EISDIR)),
-            Err(_) if is_directory => Err(Errno(libc::ENOTDIR)),
             Ok(names) if !names.names.is_empty() => Err(Errno(libc::ENOTEMPTY)),
             _ => Ok(()),
         }

@@ -141,7 +141,7 @@ impl FileSystem {
         self.descriptors.remove_foreign(descriptor)
     }
 
-    /// The open descriptors of files, in order.
+    /// The open descriptors, in order, those that are not files too.
     pub fn open_descriptors(&self) -> Vec<i32> {
         self.descriptors.open()
     }

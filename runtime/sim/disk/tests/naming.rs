@@ -84,3 +84,25 @@ fn permissions_hold_for_all_but_user_zero() {
     open(&mut disk, "/d/a", libc::O_RDONLY).expect("everybody may read it");
     open(&mut disk, "/d/b", CREATE).expect("everybody may write the directory");
 }
+
+#[test]
+fn a_directory_moves_to_another_parent_only_if_it_may_be_written() {
+    let mut disk = disk();
+    assert_eq!(disk.set_mode(HERE, b"/", 0o777), Ok(()));
+    disk.set_user(1000, 1000);
+    for path in [&b"/d"[..], b"/e", b"/f", b"/f/g"] {
+        assert_eq!(disk.mkdir_at(HERE, path, 0o755), Ok(()));
+    }
+    assert_eq!(disk.set_mode(HERE, b"/d", 0o555), Ok(()));
+    let forbidden = Err(Errno(libc::EACCES));
+    assert_eq!(disk.rename_at(HERE, b"/d", HERE, b"/e/d", 0), forbidden);
+    // It is refused before the target's names are looked at.
+    assert_eq!(disk.rename_at(HERE, b"/d", HERE, b"/f/g", 0), forbidden);
+    assert_eq!(disk.rename_at(HERE, b"/d", HERE, b"/f/g", libc::RENAME_EXCHANGE), forbidden);
+    assert_eq!(disk.rename_at(HERE, b"/f/g", HERE, b"/d", libc::RENAME_EXCHANGE), forbidden);
+    // In the same directory nothing of it changes.
+    assert_eq!(disk.rename_at(HERE, b"/d", HERE, b"/h", 0), Ok(()));
+    open(&mut disk, "/a", CREATE).expect("everybody may write the root");
+    assert_eq!(disk.set_mode(HERE, b"/a", 0o400), Ok(()));
+    assert_eq!(disk.rename_at(HERE, b"/a", HERE, b"/e/a", 0), Ok(()));
+}

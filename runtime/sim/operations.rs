@@ -1,0 +1,218 @@
+//! Operations on sockets: tried when their time has come, and again when something has changed for
+//! their socket.
+
+use crate::Choose;
+use crate::disk::Errno;
+use crate::faults::Fault;
+use crate::memory::Span;
+use crate::net::{Due, Name, SocketId};
+use crate::request::Request;
+use crate::ring::InFlight;
+use crate::trace::What;
+use crate::world::World;
+
+/// A socket's name with the file that its path leads to; or why there is none.
+pub(crate) type Named = (Name, Option<u64>);
+
+impl World {
+    /// The socket that an operation is about, if it is about one.
+    pub(crate) fn socket_of(&self, host: usize, operation: &InFlight) -> Option<SocketId> {
+        let descriptor = operation.file?.descriptor;
+        self.machines[host].sockets.get(&descriptor).copied()
+    }
+
+    /// Tries an operation on a socket; `None` if it has to wait.
+    pub(crate) fn attempt_on_socket(
+        &mut self,
+        host: usize,
+        ring: usize,
+        operation: &InFlight,
+        socket: SocketId,
+    ) -> Option<i32> {
+        let answer = match &operation.request {
+            Request::PollReady { events, .. } => {
+                let always = (libc::POLLERR | libc::POLLHUP) as u32;
+                let ready = self.network.readiness(socket) & (events | always);
+                Ok((ready != 0).then_some(ready as i32))
+            }
+            Request::Connect { address, .. } => match self.name(host, Name::of(address)) {
+                Ok((name, file)) => {
+                    let now = self.now;
+                    let connected = self.network.connect(socket, &name, file, now);
+                    connected.map(|connected| connected.then_some(0))
+                }
+                Err(errno) => Err(errno),
+            },
+            Request::Shutdown { how, .. } => self.network.shutdown(socket, *how).map(|()| Some(0)),
+            Request::Receive { span, flags, .. } => {
+                return self.receive(host, ring, operation, socket, (&[*span], *flags));
+            }
+            Request::Read(transfer) => {
+                return self.receive(host, ring, operation, socket, (&transfer.spans, 0));
+            }
+            Request::Send { span, .. } => self.send(host, socket, &[*span]),
+            Request::Write(transfer) => self.send(host, socket, &transfer.spans),
+            Request::Sync { .. } | Request::Allocate { .. } | Request::Truncate { .. } => {
+                Err(libc::EINVAL)
+            }
+            _ => Err(libc::EOPNOTSUPP),
+        };
+        let result = match answer {
+            Ok(None) => return None,
+            Ok(Some(result)) => result,
+            Err(errno) => -errno,
+        };
+        let intact = self.take_back(host, ring, operation);
+        Some(if intact { result } else { -libc::EFAULT })
+    }
+
+    fn strikes(&mut self, host: usize, fault: Fault) -> bool {
+        let strikes = self.machines[host].faults.strikes(fault, &mut self.dice);
+        if strikes {
+            self.record(host, What::Struck { fault });
+        }
+        strikes
+    }
+
+    /// How many of `length` bytes are moved at most, if the connection isn't reset just now.
+    pub(crate) fn draw_moved(&mut self, host: usize, socket: SocketId, length: usize) -> usize {
+        if !self.network.socket(socket).kind.is_stream {
+            return length;
+        }
+        if self.strikes(host, Fault::ConnectionReset) {
+            self.network.reset(socket);
+        }
+        if length > 1 && self.strikes(host, Fault::ShortTransfer) {
+            1 + self.dice.pick(length - 1)
+        } else {
+            length
+        }
+    }
+
+    fn receive(
+        &mut self,
+        host: usize,
+        ring: usize,
+        operation: &InFlight,
+        socket: SocketId,
+        (spans, flags): (&[Span], i32),
+    ) -> Option<i32> {
+        let length = spans.iter().map(|span| span.length()).sum();
+        let most = self.draw_moved(host, socket, length);
+        let received = match self.network.receive(socket, most, flags & libc::MSG_PEEK != 0) {
+            Ok(None) => return None,
+            Ok(Some((bytes, ..))) => Ok(bytes),
+            Err(errno) => Err(errno),
+        };
+        // The memory is given back before it is filled.
+        if !self.take_back(host, ring, operation) {
+            return Some(-libc::EFAULT);
+        }
+        match received {
+            Err(errno) => Some(-errno),
+            Ok(bytes) => {
+                let mut rest = &bytes[..];
+                for span in spans {
+                    let (here, after) = rest.split_at(rest.len().min(span.length()));
+                    span.fill(here);
+                    rest = after;
+                }
+                Some(bytes.len() as i32)
+            }
+        }
+    }
+
+    fn send(&mut self, host: usize, socket: SocketId, spans: &[Span]) -> Result<Option<i32>, i32> {
+        let bytes: Vec<u8> = spans.iter().flat_map(|span| span.source()).copied().collect();
+        let most = self.draw_moved(host, socket, bytes.len());
+        let sent = self.network.send(socket, &bytes[..most], None)?;
+        Ok(sent.map(|count| count as i32))
+    }
+
+    /// A name, and the file that it leads to.
+    pub(crate) fn name(&mut self, host: usize, name: Option<Name>) -> Result<Named, i32> {
+        let name = name.ok_or(libc::EAFNOSUPPORT)?;
+        let Name::Unix(path) = &name else { return Ok((name, None)) };
+        if path.first().is_none_or(|first| *first == 0) {
+            return Ok((name, None));
+        }
+        let files = &mut self.machines[host].files;
+        let status = files.statx(libc::AT_FDCWD, path, 0).map_err(|Errno(errno)| errno)?;
+        Ok((name, Some(status.inode)))
+    }
+
+    /// An operation waits for its socket, unless nobody wants it any more.
+    pub(crate) fn let_wait(
+        &mut self,
+        host: usize,
+        (ring, number): (usize, u64),
+        mut operation: InFlight,
+        socket: SocketId,
+    ) {
+        if operation.is_unwanted {
+            operation.lent.restore(&operation.request);
+            self.arrive(host, ring, operation.user_data, -libc::ECANCELED);
+            return;
+        }
+        operation.waits = true;
+        self.machines[host].ring(ring).in_flight.insert(number, operation);
+        self.network.socket(socket).waiting.push((ring, number));
+    }
+
+    /// Tries what waits for sockets for which something has changed, and plans what the network
+    /// has to do.
+    pub(crate) fn go_on(&mut self) {
+        loop {
+            let changed = self.network.take_changed();
+            if changed.is_empty() {
+                break;
+            }
+            for socket in changed {
+                if !self.network.has(socket) {
+                    continue;
+                }
+                let host = self.network.socket(socket).host;
+                for (ring, number) in std::mem::take(&mut self.network.socket(socket).waiting) {
+                    if self.machines[host].rings.get(ring).is_some_and(Option::is_some) {
+                        self.take_effect(host, ring, number);
+                    }
+                }
+            }
+        }
+        self.plan_network();
+    }
+
+    /// The network is reminded of something that it asked to be.
+    pub(crate) fn remind(&mut self, due: Due) {
+        let now = self.now;
+        match due {
+            Due::Packet(number) => {
+                if let Some(arrival) = self.network.arrive(number, now) {
+                    let (from, what, bytes) = (arrival.from, arrival.what, arrival.bytes);
+                    self.record(arrival.to, What::Arrived { from, what, bytes });
+                }
+            }
+            Due::Expiry(socket) => self.network.expire(socket, now),
+        }
+    }
+
+    /// A host is on: what was held for it goes on.
+    pub(crate) fn switch_on(&mut self, host: usize) {
+        self.network.close_all(host);
+        self.network.links.set_power(host, true);
+        self.network.release();
+        self.go_on();
+    }
+
+    /// `close(2)`.
+    pub(crate) fn close(&mut self, host: usize, descriptor: i32) -> Result<(), Errno> {
+        let machine = &mut self.machines[host];
+        let Some(socket) = machine.sockets.remove(&descriptor) else {
+            return machine.files.close(descriptor);
+        };
+        machine.files.give_descriptor(descriptor)?;
+        self.network.close(socket);
+        self.go_on();
+        Ok(())
+    }
+}
