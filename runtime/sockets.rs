@@ -210,12 +210,8 @@ pub trait Sockets: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `ECONNREFUSED`, `EACCES`, `ENETUNREACH`; `Unsupported` of a system that can only do it as an
-    /// operation.
-    fn connect_now(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()> {
-        let _ = (socket, address);
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    /// `ECONNREFUSED`, `EACCES`, `ENOENT`, `ENETUNREACH`.
+    fn connect_now(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()>;
 
     /// Lets peers connect, of which at most `backlog` wait to be accepted.
     ///

@@ -100,7 +100,7 @@ fn what_would_touch_the_real_system_panics_by_name() {
         drop(File::from_std(real));
     });
     let FailureKind::Panic { message, .. } = kind(simulation.run()) else { panic!("no panic") };
-    assert!(message.contains("a file of std's is real"), "{message}");
+    assert!(message.contains("a file or socket of std's is real"), "{message}");
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `ConnectionRefused`, `PermissionDenied`; `Unsupported` in a simulation.
+    /// `NotFound`, `ConnectionRefused`, `PermissionDenied`.
     pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
         self.0.connect_now(&named(path.as_ref())?)
     }

@@ -123,6 +123,17 @@ impl Sockets for SimSystem {
         })
     }
 
+    fn connect_now(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()> {
+        self.ask_of(socket, |world, id| {
+            if world.network.socket(id).kind.is_stream {
+                return Err(libc::EINPROGRESS);
+            }
+            let (name, file) = world.name(self.host, Name::of(address))?;
+            let now = world.now;
+            world.network.connect(id, &name, file, now).map(drop)
+        })
+    }
+
     fn listen(&self, socket: RawFd, backlog: i32) -> io::Result<()> {
         self.ask_of(socket, |world, id| world.network.listen(id, backlog))
     }
