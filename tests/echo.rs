@@ -1,0 +1,130 @@
+//! The example `echo` sends back what each of its clients sends, on all of its shards.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::example;
+
+/// A server that is killed when it is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(configure: impl FnOnce(&mut Command)) -> Server {
+        let mut command = Command::new(example::binary("echo"));
+        command.args(["127.0.0.1:0", "--shards", "2"]).stdout(Stdio::piped());
+        configure(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((words[0], words[3], words[4]), ("listening", "on", "2"), "{line}");
+        Server { child, address: words[2].parse().unwrap() }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+}
+
+impl Server {
+    /// Ends it, and gives what it said of errors.
+    fn end(mut self) -> String {
+        let mut errors = self.child.stderr.take().expect("it is piped");
+        drop(self);
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("the server was running");
+    }
+}
+
+/// What a client sends, so that no two send the same.
+fn bytes_of(client: u32) -> Vec<u8> {
+    (0..100_000).map(|index: u32| (index.wrapping_mul(31) + client) as u8).collect()
+}
+
+#[test]
+fn fifty_clients_get_back_what_they_send() {
+    let server = Server::start(|_| {});
+    thread::scope(|scope| {
+        for client in 0..50 {
+            let mut reader = server.connect();
+            scope.spawn(move || {
+                let sent = bytes_of(client);
+                let mut writer = reader.try_clone().unwrap();
+                let expected = sent.clone();
+                let writing = thread::spawn(move || {
+                    writer.write_all(&sent).unwrap();
+                    writer.shutdown(Shutdown::Write).unwrap();
+                });
+                let mut received = Vec::new();
+                reader.read_to_end(&mut received).unwrap();
+                writing.join().unwrap();
+                assert!(received == expected, "client {client}: {} bytes", received.len());
+            });
+        }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_else() {
+    let server = Server::start(|_| {});
+    let mut slow: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+    for stream in &mut slow {
+        stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        // As much as is taken; then the server reads no more of it.
+        while stream.write(&[1; 65_536]).is_ok() {}
+    }
+    for _ in 0..8 {
+        let mut quick = server.connect();
+        quick.write_all(b"hello").unwrap();
+        let mut answer = [0; 5];
+        quick.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+    }
+}
+
+#[test]
+fn with_few_descriptors_everybody_is_served_in_the_end() {
+    let server = Server::start(|command| {
+        // Of 40, the two shards and their listeners have some twenty themselves.
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""]).arg(program).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    });
+    let address = server.address;
+    let clients: Vec<_> = (0..60u8)
+        .map(|client| {
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                stream.write_all(&[client; 100]).unwrap();
+                let mut answer = [0; 100];
+                stream.read_exact(&mut answer).unwrap();
+                assert_eq!(answer, [client; 100]);
+                // Kept for a moment, so that the others find no descriptor.
+                thread::sleep(Duration::from_millis(20));
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let errors = server.end();
+    assert!(errors.contains("accepting pauses: Too many open files"), "{errors:?}");
+}
