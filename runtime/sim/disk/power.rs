@@ -16,7 +16,8 @@ impl FileSystem {
     /// Ends every process without the power going: the descriptors are closed, and the cache stays.
     pub fn crash_clean(&mut self) {
         for descriptor in self.open_descriptors() {
-            self.close(descriptor).expect("it is open");
+            // What isn't a file of this disk is closed by whoever has it, and forgotten here.
+            let _ = self.close(descriptor);
         }
         self.descriptors.clear();
         self.current_directory = ROOT;

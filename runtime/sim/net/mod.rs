@@ -132,6 +132,18 @@ struct Sent {
     packet: Packet,
 }
 
+impl Sent {
+    /// When whoever sent it, and can't get through since then, stops trying. What only answers is
+    /// not sent again: its sender doesn't notice.
+    fn gives_up_at(&self, since: u64) -> Option<u64> {
+        match self.packet {
+            Packet::Open { since, .. } => Some(since + CONNECT_NANOS),
+            Packet::Segment { .. } => Some(since + RETRY_NANOS),
+            _ => None,
+        }
+    }
+}
+
 /// What the network wants to be reminded of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
@@ -299,11 +311,9 @@ impl Network {
         if matches!(sent.packet, Packet::Datagram { .. }) {
             return;
         }
-        let after = match sent.packet {
-            Packet::Open { since, .. } => (since + CONNECT_NANOS).saturating_sub(now),
-            _ => RETRY_NANOS,
-        };
-        self.due.push((after, Due::Expiry(sent.from)));
+        if let Some(end) = sent.gives_up_at(now) {
+            self.due.push((end.saturating_sub(now), Due::Expiry(sent.from)));
+        }
         self.held.push((now, sent));
     }
 
@@ -320,11 +330,10 @@ impl Network {
 
     /// Whoever has something on the way that was held for too long gives up.
     pub(crate) fn expire(&mut self, id: SocketId, now: u64) {
-        let too_long = |since: u64, sent: &Sent| match sent.packet {
-            Packet::Open { since, .. } => now >= since + CONNECT_NANOS,
-            _ => now >= since + RETRY_NANOS,
+        let is_over = |(since, sent): &(u64, Sent)| {
+            sent.from == id && sent.gives_up_at(*since).is_some_and(|end| now >= end)
         };
-        if !self.held.iter().any(|(since, sent)| sent.from == id && too_long(*since, sent)) {
+        if !self.held.iter().any(is_over) {
             return;
         }
         self.held.retain(|(_, sent)| sent.from != id);
