@@ -5,7 +5,7 @@ mod hunted;
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hunted::worker::Worker;
 use hunted::{BLOCK_BYTES, BLOCKS, FileModel};
@@ -24,6 +24,7 @@ struct Plan {
     shards: usize,
     rings: (u32, u32),
     workers: u32,
+    pool_limit: usize,
     faults: Faults,
 }
 
@@ -38,27 +39,33 @@ impl Plan {
             }
         }
         faults.set(Fault::CancelLate, [0.0, 0.5, 1.0][dice.usize(..3)]);
-        Plan { seed, shards: dice.usize(1..3), rings, workers: dice.u32(1..9), faults }
+        let (shards, workers) = (dice.usize(1..3), dice.u32(1..9));
+        let pool_limit = if seed.is_multiple_of(2) { 256 << 10 } else { 64 << 10 };
+        Plan { seed, shards, rings, workers, pool_limit, faults }
     }
 
     fn host(&self, simulation: &mut Simulation) -> HostId {
         let mut config = HostConfig::new("hunted")
             .shards(self.shards)
             .ring_entries(self.rings.0, self.rings.1)
-            .pool_limit(64 << 10)
+            .pool_limit(self.pool_limit)
             .faults(self.faults.clone());
-        if self.seed.is_multiple_of(2) {
+        if self.pool_limit > 64 << 10 {
             // A pool of four arenas, which come and go; the limit leaves room for three.
-            config = config.pool_limit(256 << 10).locked_memory(208 << 10);
+            config = config.locked_memory(208 << 10);
         }
         simulation.host(config)
     }
 
     fn workers(&self, models: &Models) -> Vec<Worker> {
         let mut dice = fastrand::Rng::with_seed(self.seed);
+        // Operations that are slow keep the leases that they were given.
+        let calm = self.faults.probability(Fault::Slow) == 0.0;
         let worker = |(number, model): (usize, &Arc<Mutex<FileModel>>)| Worker {
             number: number as u32,
             shards: self.shards,
+            pool_limit: self.pool_limit,
+            patience: calm.then_some(Duration::from_millis(100)),
             dice: dice.fork(),
             model: model.clone(),
         };

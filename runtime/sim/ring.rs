@@ -126,6 +126,11 @@ impl Ring {
         self.find(user_data).is_some() || self.queue.iter().any(|each| each.user_data == user_data)
     }
 
+    /// Whether its table has another arena in the slot of `arena`.
+    pub(crate) fn has_another_at(&self, arena: &ArenaEntry) -> bool {
+        self.arenas.get(&arena.id.slot).is_some_and(|other| other.id != arena.id)
+    }
+
     pub(crate) fn arrive(&mut self, user_data: u64, result: i32) {
         self.arrived.push_back(Cqe { user_data, result, flags: 0 });
         self.waiting = Waiting::No;

@@ -94,15 +94,21 @@ impl SimDonor {
 
 impl Donor for SimDonor {
     fn register(&self, arena: &ArenaEntry) -> io::Result<()> {
-        let full = self.with_table(|machine| {
+        let (full, reached) = self.with_table(|machine| {
             let others = machine.arenas.values().filter(|other| other.id.slot != arena.id.slot);
             let locked = others.map(|other| other.length).sum::<usize>() + arena.length;
             let full = machine.locked_memory.is_some_and(|limit| locked as u64 > limit);
             if !full {
                 machine.arenas.insert(arena.id.slot, *arena);
             }
-            full
+            // A slot is used again when its memory was given back, which is when no table has it.
+            (full, machine.rings.iter().flatten().any(|ring| ring.has_another_at(arena)))
         });
+        if reached {
+            let slot = arena.id.slot;
+            let what = format!("slot {slot} was given back while a shard's table had its memory");
+            self.world.lock().violations.push(what);
+        }
         if full { Err(io::Error::from_raw_os_error(libc::ENOMEM)) } else { Ok(()) }
     }
 

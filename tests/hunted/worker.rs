@@ -20,6 +20,10 @@ use super::{BLOCK_BYTES, BLOCKS, FileModel, Syncing};
 pub struct Worker {
     pub number: u32,
     pub shards: usize,
+    /// The most bytes that one lease may have.
+    pub pool_limit: usize,
+    /// How long a lease may be waited for, where nobody is slow to give theirs back.
+    pub patience: Option<Duration>,
     pub dice: fastrand::Rng,
     pub model: Arc<Mutex<FileModel>>,
 }
@@ -60,8 +64,17 @@ impl Worker {
         file.close().await
     }
 
-    async fn lease(&mut self, length: usize) -> io::Result<Lease> {
-        Ok(buffers::lease(length).await?)
+    /// A lease, unless its future is dropped while it waits.
+    async fn lease(&mut self, length: usize) -> io::Result<Option<Lease>> {
+        let begin = Instant::now();
+        let Some(leased) = self.fate(buffers::lease(length)).await else { return Ok(None) };
+        let waited = begin.elapsed();
+        match self.patience {
+            Some(patience) if waited > patience => {
+                Err(io::Error::other(format!("a lease of {length} bytes came after {waited:?}")))
+            }
+            _ => Ok(Some(leased?)),
+        }
     }
 
     async fn write(&mut self, file: &File) -> io::Result<()> {
@@ -69,7 +82,7 @@ impl Worker {
         let offset = (range.start * BLOCK_BYTES) as u64;
         let fixed = self.dice.bool();
         // The lease comes first: while it is waited for, nothing is begun.
-        let lease = if fixed { Some(self.lease(range.len() * BLOCK_BYTES).await?) } else { None };
+        let lease = if fixed { self.lease(range.len() * BLOCK_BYTES).await? } else { None };
         let (version, bytes) = self.model().begin_write(&range);
         let ended = match lease {
             Some(mut lease) => {
@@ -95,7 +108,7 @@ impl Worker {
         let offset = (range.start * BLOCK_BYTES) as u64;
         let length = range.len() * BLOCK_BYTES;
         let bytes = if self.dice.bool() {
-            let lease = self.lease(length).await?;
+            let Some(lease) = self.lease(length).await? else { return Ok(()) };
             let read = self.fate(file.read_fixed(lease, offset)).await;
             read.map(|read| read.map(|(_, lease)| lease.to_vec()).map_err(io::Error::from))
         } else {
@@ -153,9 +166,14 @@ impl Worker {
 
     /// Nobody else writes to memory that is leased.
     async fn hold(&mut self) -> io::Result<()> {
-        // A long one makes the pool grow.
-        let length = if self.dice.u32(..8) == 0 { 40 << 10 } else { self.dice.usize(1..8192) };
-        let mut lease = self.lease(length).await?;
+        let length = match self.dice.u32(..16) {
+            // One that makes the pool grow, and one that no common arena can hold: idle arenas have
+            // to make room for a larger one.
+            0 => 40 << 10,
+            1 => (100 << 10).min(self.pool_limit),
+            _ => self.dice.usize(1..8192),
+        };
+        let Some(mut lease) = self.lease(length).await? else { return Ok(()) };
         let mark = self.number as u8 ^ 0x5A;
         lease.resize(length, mark);
         sleep(Duration::from_nanos(self.dice.u64(..300_000))).await;
@@ -191,7 +209,7 @@ impl Worker {
     async fn hand_over(&mut self, file: &File) -> io::Result<()> {
         let range = self.draw_range();
         let (length, offset) = (range.len() * BLOCK_BYTES, (range.start * BLOCK_BYTES) as u64);
-        let lease = self.lease(length).await?;
+        let Some(lease) = self.lease(length).await? else { return Ok(()) };
         let file = file.try_clone().await?;
         let mut reading = Box::pin(async move { file.read_fixed(lease, offset).await });
         let _ = futures::poll!(reading.as_mut());
