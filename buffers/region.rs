@@ -116,21 +116,17 @@ impl Region {
     /// Makes all pages present, so that neither registering nor the first I/O has to fault them in.
     fn populate(&self) -> io::Result<()> {
         loop {
-            let Err(error) = self.advise(libc::MADV_POPULATE_WRITE) else { return Ok(()) };
-            match error.raw_os_error() {
-                Some(libc::EINTR | libc::EAGAIN) => {}
-                // Kernels before 5.14 don't know the advice.
-                Some(libc::EINVAL) => break,
-                _ => return Err(error),
+            match self.advise(libc::MADV_POPULATE_WRITE) {
+                Err(error) if is_transient(&error) => {}
+                outcome => return outcome,
             }
         }
-        for offset in (0..self.length).step_by(PAGE) {
-            // SAFETY: the byte lies in this region, which nobody else knows yet (S4); a volatile
-            // write is not optimised away.
-            unsafe { self.base.get().as_ptr().add(offset).write_volatile(0) };
-        }
-        Ok(())
     }
+}
+
+/// Whether the kernel was only disturbed.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
 }
 
 impl Drop for Region {
