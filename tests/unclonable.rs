@@ -118,7 +118,7 @@ fn leases_are_good_on_every_shard_while_the_pool_grows_and_gives_back() {
     runtime.block_on(async {
         for _ in 0..2 {
             let mut leases = Vec::new();
-            for _ in 0..2 {
+            for _ in 0..3 {
                 // Each fills an arena but for a page.
                 let most = buffers::lease(ARENA - 4096).await.unwrap();
                 leases.push((most, filled().await));

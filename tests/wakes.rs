@@ -329,7 +329,7 @@ where
     M: Fn(Arc<AtomicBool>) -> F + Send + Copy + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let _watchdog = watchdog(what, 30);
+    let _watchdog = watchdog(what, 120);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     std::fs::write(&path, [7; 4096]).unwrap();

@@ -40,8 +40,8 @@ fn a_lease_that_is_refused_says_why() {
     tells(large, LeaseErrorKind::TooLarge, text, ErrorKind::InvalidInput);
     let all = pool.try_lease(4 * PAGE).expect("it is all there is");
     let full = pool.try_lease(1).expect_err("nothing is left");
-    let text = "the pool is full: a lease of 1 bytes was asked for, 16384 of at most 16384 bytes are \
-                leased, and 0 requests wait";
+    let text = "the pool is full: a lease of 1 bytes was asked for, 16384 of at most 16384 bytes \
+                are leased, and 0 requests wait";
     tells(full, LeaseErrorKind::Full, text, ErrorKind::WouldBlock);
     pool.close();
     let closed = pool.try_lease(1).expect_err("it is closed");
