@@ -30,6 +30,7 @@
 //! | [`net`] | sockets |
 //! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
+//! | [`signal`] | waiting for ctrl-c and other signals |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
 //! | [`book`] | how services are run under simulation |
@@ -96,6 +97,12 @@ pub mod runtime {
         Builder, DriverCounts, EnterGuard, Handle, KERNEL_FLOOR, Runtime, RuntimeFlavor,
         RuntimeMetrics, ShardId, StartError, TryCurrentError,
     };
+}
+
+pub mod signal {
+    //! Signals of the operating system.
+
+    pub use ringhold_runtime::signal::{ctrl_c, unix};
 }
 
 pub mod sync {
