@@ -30,6 +30,7 @@
 //! | [`net`] | sockets |
 //! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
+//! | [`process`] | starting programs, their pipes, and waiting for their ends |
 //! | [`signal`] | waiting for ctrl-c and other signals |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
@@ -88,6 +89,12 @@ pub mod net {
         TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered, UnixDatagram,
         UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
     };
+}
+
+pub mod process {
+    //! Child processes.
+
+    pub use ringhold_process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 }
 
 pub mod runtime {

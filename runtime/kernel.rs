@@ -18,6 +18,7 @@ use ringhold_buffers::ArenaId;
 
 use crate::call::Call;
 use crate::fd::Fd;
+use crate::processes::Processes;
 use crate::sockets::Sockets;
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
@@ -178,6 +179,14 @@ pub trait System: Send + Sync + 'static {
     /// `EINVAL` for a number that is no signal, `EMFILE`, `ENFILE`.
     fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
         uring::on_signal(number, system)
+    }
+    /// What answers for its child processes at once.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where there can be none.
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Ok(&Linux)
     }
     /// Whether its descriptors are the process's own, so that other code can use them, and it
     /// theirs.

@@ -27,6 +27,7 @@ mod op;
 pub mod ops;
 mod park;
 mod pool;
+mod processes;
 mod random;
 mod registry;
 mod runtime;
@@ -63,6 +64,8 @@ pub use kernel::{
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
+#[doc(hidden)]
+pub use processes::Processes;
 #[doc(hidden)]
 pub use random::random_below;
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringhold_runtime::{
-    ArenaEntry, Donor, Kernel, KernelConfig, SignalEvents, Sockets, StartError, System,
+    ArenaEntry, Donor, Kernel, KernelConfig, Processes, SignalEvents, Sockets, StartError, System,
 };
 
 use crate::kernel::{RingName, SimKernel};
@@ -71,6 +71,13 @@ impl System for SimSystem {
 
     fn sockets(&self) -> &dyn Sockets {
         self
+    }
+
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a simulated host has no processes: a child can be started on Linux itself only",
+        ))
     }
 
     fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {

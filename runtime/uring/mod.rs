@@ -7,6 +7,7 @@
 mod calls;
 mod donor;
 mod limits;
+mod processes;
 mod run_call;
 mod setup;
 mod signals;

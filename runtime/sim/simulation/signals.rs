@@ -28,8 +28,8 @@ impl Action {
 impl Simulation {
     /// Sends a signal to the host's service: to all its listeners, or, if it never had one for this
     /// signal, it does what the signal does by default. That is to end the service as
-    /// [`kill`](Simulation::kill) does, to stop it as [`pause`](Simulation::pause) does, or nothing.
-    /// `SIGCONT` lets a service that was stopped go on.
+    /// [`kill`](Simulation::kill) does, to stop it as [`pause`](Simulation::pause) does, or
+    /// nothing. `SIGCONT` lets a service that was stopped go on.
     ///
     /// # Panics
     ///
