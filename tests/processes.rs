@@ -21,6 +21,7 @@ use ringhold_sim::{HostConfig, Simulation};
 use runtime::io::{AsyncReadExt, AsyncWriteExt};
 use runtime::process::{Child, ChildStdin, ChildStdout, Command};
 use runtime::signal::unix::{SignalKind, signal};
+use runtime::sync::oneshot;
 use runtime::task::{spawn, spawn_on};
 use runtime::time::{sleep, timeout};
 use runtime::{Builder, Runtime};
@@ -113,6 +114,9 @@ fn megabytes_go_through_small_pipes_both_ways() {
     });
 }
 
+/// How many reads are dropped before anything is written, and writes before anything is read.
+const DROPPED: u32 = 20;
+
 #[test]
 fn no_byte_is_lost_by_reads_and_writes_of_pipes_that_are_dropped() {
     let mut dice = Dice::from_environment();
@@ -121,6 +125,11 @@ fn no_byte_is_lost_by_reads_and_writes_of_pipes_that_are_dropped() {
         let sent = pattern(count("RINGHOLD_PIPE_KIB", 512) as usize * 1024);
         let expected = sent.clone();
         let mut of_writer = dice.split();
+        for _ in 0..DROPPED {
+            assert!(poll!(pin!(stdout.read(&mut [0; 8]))).is_pending());
+        }
+        let (full, is_full) = oneshot::channel();
+        let mut full = Some(full);
         let writing = spawn_on(1, move || async move {
             let (mut at, mut dropped) = (0, 0);
             while at < sent.len() {
@@ -130,10 +139,17 @@ fn no_byte_is_lost_by_reads_and_writes_of_pipes_that_are_dropped() {
                     Ok(written) => at += written.unwrap(),
                     Err(_) => dropped += 1,
                 }
+                // Nobody reads before this, and the pipes and the child hold only so much.
+                if dropped == DROPPED
+                    && let Some(full) = full.take()
+                {
+                    full.send(()).unwrap();
+                }
             }
             dropped
         });
-        let (mut received, mut dropped) = (Vec::new(), 0);
+        is_full.await.unwrap();
+        let (mut received, mut dropped) = (Vec::new(), DROPPED);
         loop {
             if dice.below(20) == 0 {
                 // The writer is held up now and then.
@@ -149,7 +165,7 @@ fn no_byte_is_lost_by_reads_and_writes_of_pipes_that_are_dropped() {
         }
         assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
         let dropped_writes = writing.await.unwrap();
-        assert!(dropped > 10 && dropped_writes > 10, "{dropped} reads, {dropped_writes} writes");
+        println!("{dropped} reads and {dropped_writes} writes were dropped");
         assert!(child.wait().await.unwrap().success());
     });
 }
@@ -194,7 +210,8 @@ async fn a_child(number: u32) {
         // A wait that is dropped, and the child with it.
         3 => {
             let mut child = piped("cat").spawn().unwrap();
-            assert!(poll!(pin!(child.wait())).is_pending());
+            // It closes the child's input, so the child may have ended by the time.
+            let _ = poll!(pin!(child.wait()));
         }
         _ => {
             let mut child = piped("sleep").arg("3600").kill_on_drop(true).spawn().unwrap();
