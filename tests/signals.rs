@@ -167,6 +167,70 @@ fn listeners_that_come_and_go_while_signals_come_leave_nothing_behind() {
 }
 
 #[test]
+fn a_thousand_listeners_of_a_shard_share_a_descriptor_and_are_all_told() {
+    isolated("a_thousand_listeners_of_a_shard_share_a_descriptor_and_are_all_told").run(|| {
+        let runtime = two_shards();
+        let before = proc::open_descriptors();
+        runtime.block_on(async {
+            let ready = Arc::new(Barrier::new(1001));
+            let listen = |shard| {
+                let ready = ready.clone();
+                spawn_on(shard, move || async move {
+                    let mut hangups = signal(SignalKind::hangup()).unwrap();
+                    ready.wait().await;
+                    assert_eq!(timeout(PATIENCE, hangups.recv()).await, Ok(Some(())));
+                    // One that comes now is told of what comes now.
+                    let mut late = signal(SignalKind::hangup()).unwrap();
+                    assert!(poll!(pin!(late.recv())).is_pending());
+                    ready.wait().await;
+                    assert_eq!(timeout(PATIENCE, late.recv()).await, Ok(Some(())));
+                    assert_eq!(timeout(PATIENCE, hangups.recv()).await, Ok(Some(())));
+                    // The last of them goes with what waits for all in flight.
+                    assert!(poll!(pin!(hangups.recv())).is_pending());
+                })
+            };
+            let listeners: Vec<_> = (0..1000).map(|number| listen(number % 2)).collect();
+            for round in 0..2 {
+                ready.wait().await;
+                assert_eq!(proc::open_descriptors(), before + 2, "one of each shard, {round}");
+                raise(SignalKind::hangup());
+            }
+            for listener in listeners {
+                listener.await.unwrap();
+            }
+        });
+        let bound = Duration::from_secs(5);
+        proc::becomes("the count of descriptors", before, bound, proc::open_descriptors);
+    });
+}
+
+#[test]
+fn a_listener_that_moved_is_told_when_the_runtime_that_it_came_from_has_ended() {
+    let kind = SignalKind::pipe();
+    let first = two_shards();
+    let listen = || async move { signal(SignalKind::pipe()).unwrap() };
+    let mut stays = first.block_on(async { spawn_on(0, listen).await.unwrap() });
+    let mut moves = first.block_on(async { spawn_on(0, listen).await.unwrap() });
+    // The operation that waits for both is of the first runtime.
+    first.block_on(async {
+        spawn(async move { assert!(poll!(pin!(stays.recv())).is_pending()) }).await.unwrap();
+    });
+    let (waits, is_waiting) = std::sync::mpsc::channel();
+    let second = thread::spawn(move || {
+        two_shards().block_on(async move {
+            let mut told = pin!(moves.recv());
+            assert!(poll!(&mut told).is_pending());
+            waits.send(()).unwrap();
+            timeout(PATIENCE, told).await
+        })
+    });
+    is_waiting.recv().unwrap();
+    drop(first);
+    raise(kind);
+    assert_eq!(second.join().unwrap(), Ok(Some(())));
+}
+
+#[test]
 fn two_runtimes_are_told_of_one_signal() {
     let (ready, all_ready) = std::sync::mpsc::channel();
     let listen = |ready: std::sync::mpsc::Sender<()>| {

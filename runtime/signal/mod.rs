@@ -1,9 +1,10 @@
 //! Signals of the operating system, with tokio's names and meaning.
 //!
 //! Nothing is blocked in any thread, and children get no other mask. The first listener for a
-//! signal installs a handler, which does nothing but write to an event of each listener; the
-//! listeners wait for their events on the ring.
+//! signal installs a handler, which does nothing but write to an event of each shard that has
+//! listeners; they wait for it on the ring.
 
+mod hub;
 pub mod unix;
 
 use std::future::poll_fn;
@@ -24,7 +25,8 @@ use unix::{SignalKind, signal};
 /// # Cancel safety
 ///
 /// Safe, but what comes while nobody listens is told to nobody: keep the future, or use
-/// [`signal`], to hear of every one.
+/// [`signal`], to hear of every one. A loop that makes it anew in each round also pays for that,
+/// with some microseconds where nobody else on the shard listens.
 ///
 /// # Kernel
 ///

@@ -6,9 +6,7 @@ use std::io;
 use std::os::raw::c_int;
 use std::task::{Context, Poll};
 
-use crate::context;
-use crate::kernel::SignalEvents;
-use crate::waiting::Waiting;
+use crate::signal::hub::Listener;
 
 /// What nobody can listen for: the kernel lets no program catch the first two, and after the others
 /// a handler would return to the very instruction that failed.
@@ -116,9 +114,7 @@ impl From<SignalKind> for c_int {
 #[must_use = "a listener does nothing unless it is polled"]
 pub struct Signal {
     kind: SignalKind,
-    // Dropped before the event, which it holds as well.
-    waiting: Waiting,
-    events: Box<dyn SignalEvents>,
+    listener: Listener,
 }
 
 impl fmt::Debug for Signal {
@@ -141,8 +137,9 @@ impl fmt::Debug for Signal {
 ///
 /// # Kernel
 ///
-/// The first listener for a signal installs a handler (`sigaction(2)`). Each has an event
-/// (`eventfd(2)`) that the handler writes to, and that `IORING_OP_POLL_ADD` waits for.
+/// The first listener for a signal installs a handler (`sigaction(2)`). It writes to an event
+/// (`eventfd(2)`) of each shard that has listeners, which `IORING_OP_POLL_ADD` waits for. One that
+/// is made on no shard has an event of its own.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -161,9 +158,7 @@ impl fmt::Debug for Signal {
 /// ```
 pub fn signal(kind: SignalKind) -> io::Result<Signal> {
     check(kind)?;
-    let system = context::system();
-    let events = system.on_signal(kind.0, system.clone())?;
-    Ok(Signal { kind, waiting: Waiting::default(), events })
+    Ok(Signal { kind, listener: Listener::new(kind.0)? })
 }
 
 fn check(kind: SignalKind) -> io::Result<()> {
@@ -195,10 +190,6 @@ impl Signal {
     }
 
     pub(super) fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Signal { waiting, events, .. } = self;
-        waiting.poll_io(events.event(), libc::POLLIN as u32, cx, || match events.take() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        })
+        self.listener.poll(cx)
     }
 }
