@@ -30,6 +30,8 @@
 //! | [`net`] | sockets |
 //! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
+//! | [`process`] | starting programs, their pipes, and waiting for their ends |
+//! | [`signal`] | waiting for ctrl-c and other signals |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
 //! | [`book`] | how services are run under simulation |
@@ -89,6 +91,12 @@ pub mod net {
     };
 }
 
+pub mod process {
+    //! Child processes.
+
+    pub use ringhold_process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+}
+
 pub mod runtime {
     //! Building a runtime by hand.
 
@@ -96,6 +104,12 @@ pub mod runtime {
         Builder, DriverCounts, EnterGuard, Handle, KERNEL_FLOOR, Runtime, RuntimeFlavor,
         RuntimeMetrics, ShardId, StartError, TryCurrentError,
     };
+}
+
+pub mod signal {
+    //! Signals of the operating system.
+
+    pub use ringhold_runtime::signal::{ctrl_c, unix};
 }
 
 pub mod sync {

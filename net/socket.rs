@@ -4,14 +4,11 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::pin::Pin;
-use std::sync::PoisonError;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_runtime::ops::{Connect, PollReady};
-use ringhold_runtime::{Fd, Op, SocketAddress, Sockets, descriptor, poll_budget, system};
+use ringhold_runtime::{Fd, Op, SocketAddress, Sockets, Waiting, descriptor, poll_budget, system};
 
 use crate::readiness::{Interest, Ready};
 use crate::sides::Direction;
@@ -52,16 +49,6 @@ impl Drop for Descriptor {
             // from here on. One that is not listening has nothing to be ended.
             let _ = held.system().sockets().shutdown(held.descriptor(), libc::SHUT_RDWR);
         }
-    }
-}
-
-/// The one operation that waits for whoever polls a direction. It outlives their futures.
-#[derive(Default)]
-struct Waiting(Mutex<Option<Op<PollReady>>>);
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Option<Op<PollReady>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,22 +184,7 @@ impl Socket {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let waiting = self.waiting(direction);
-        let known = waiting.lock().take();
-        let is_known = known.is_some();
-        let mut operation = known.unwrap_or_else(|| self.wait(interest(direction).events()));
-        // Polled without the lock: wakers are foreign code.
-        match Pin::new(&mut operation).poll(cx) {
-            // One that was begun for an earlier poll may have ended with the runtime of then; what
-            // is tried next says how it is now.
-            Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
-            Poll::Ready(_) => Poll::Ready(Ok(())),
-            Poll::Pending => {
-                let replaced = waiting.lock().replace(operation);
-                drop(replaced);
-                Poll::Pending
-            }
-        }
+        self.waiting(direction).poll(self.file(), interest(direction).events(), cx)
     }
 
     /// Waits until what was asked for is there.
@@ -227,16 +199,10 @@ impl Socket {
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut() -> io::Result<R>,
+        attempt: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        ready!(poll_budget(cx));
-        loop {
-            match attempt() {
-                Err(error) if is_too_early(&error) => ready!(self.poll_ready(direction, cx))?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        let events = interest(direction).events();
+        self.waiting(direction).poll_io(self.file(), events, cx, attempt)
     }
 
     /// Tries until it isn't too early, for any number of tasks.

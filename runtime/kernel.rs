@@ -17,11 +17,13 @@ use std::time::{Duration, Instant};
 use ringhold_buffers::ArenaId;
 
 use crate::call::Call;
+use crate::fd::Fd;
+use crate::processes::Processes;
 use crate::sockets::Sockets;
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
 use crate::threads;
-use crate::uring::Linux;
+use crate::uring::{self, Linux};
 
 /// One completion: the answer to exactly one [`Sqe`] or [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,14 @@ pub trait Unpark: Send + Sync {
     /// Makes the current wait, or the next one, return. Calls that come before it returns count as
     /// one.
     fn unpark(&self);
+}
+
+/// A listener for one signal. From its drop on the signal is not told any more.
+pub trait SignalEvents: Send + Sync {
+    /// What is ready to be read when the signal has come.
+    fn event(&self) -> &Fd;
+    /// Whether the signal has come since the last call, which never waits.
+    fn take(&self) -> bool;
 }
 
 /// One entry of the master table, as a kernel attaches it.
@@ -160,6 +170,23 @@ pub trait System: Send + Sync + 'static {
     /// What answers for its sockets at once.
     fn sockets(&self) -> &dyn Sockets {
         &Linux
+    }
+    /// Listens for a signal, which is one that may be caught. `system` is this one, for the event's
+    /// descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a number that is no signal, `EMFILE`, `ENFILE`.
+    fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
+        uring::on_signal(number, system)
+    }
+    /// What answers for its child processes at once.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where there can be none.
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Ok(&Linux)
     }
     /// Whether its descriptors are the process's own, so that other code can use them, and it
     /// theirs.

@@ -27,11 +27,13 @@ mod op;
 pub mod ops;
 mod park;
 mod pool;
+mod processes;
 mod random;
 mod registry;
 mod runtime;
 mod select;
 mod shard;
+pub mod signal;
 mod sockets;
 mod sqe;
 mod start_error;
@@ -40,6 +42,7 @@ pub mod task;
 mod threads;
 pub mod time;
 mod uring;
+mod waiting;
 
 pub use builder::Builder;
 pub use driver::DriverCounts;
@@ -56,10 +59,13 @@ pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
 pub use fd::Fd;
 #[doc(hidden)]
 pub use kernel::{
-    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalEvents, System,
+    Unpark, Wait,
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
+#[doc(hidden)]
+pub use processes::Processes;
 #[doc(hidden)]
 pub use random::random_below;
 #[doc(hidden)]
@@ -72,6 +78,8 @@ pub use sockets::{SocketAddress, Sockets};
 pub use sqe::{FIXED_FILE, Sqe};
 #[doc(hidden)]
 pub use stepped::Stepped;
+#[doc(hidden)]
+pub use waiting::Waiting;
 
 /// The system of the entered runtime, or Linux where none is entered, for the layers above.
 #[doc(hidden)]

@@ -405,7 +405,7 @@ impl Shard {
 }
 
 /// Wakes them all, whatever a waker does: one that panics must not cost another its wake-up.
-fn wake_all(wakers: &mut Vec<Waker>) {
+pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
     // First come, first woken; taking from the end leaves the rest in place if a waker panics.
     wakers.reverse();
     let mut wake = || {

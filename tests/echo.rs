@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::example;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A server that is killed when it is dropped.
 struct Server {
@@ -127,4 +128,17 @@ fn with_few_descriptors_everybody_is_served_in_the_end() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     let errors = server.end();
     assert!(errors.contains("accepting pauses: Too many open files"), "{errors:?}");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_a_client_connected() {
+    let mut server = Server::start(|_| {});
+    let mut client = server.connect();
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    let process = Pid::from_child(&server.child);
+    kill_process(process, Signal::INT).unwrap();
+    assert!(server.child.wait().unwrap().success());
+    // The connection ends, and not by a reset: everything that was sent was read.
+    assert_eq!(client.read(&mut [0; 5]).unwrap(), 0);
 }

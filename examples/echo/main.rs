@@ -3,7 +3,7 @@
 //! Each shard has a listener of its own at the same address, among which the kernel spreads the
 //! connections; a connection stays on its shard. Bytes go through a buffer that a connection has
 //! as long as it lives, and are sent before the next ones are read, so a peer that doesn't read is
-//! not read from.
+//! not read from. Ctrl-c ends it.
 
 mod arguments;
 
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use runtime::net::{TcpListener, TcpSocket, TcpStream};
-use runtime::task::{spawn_local, spawn_on};
+use runtime::signal::unix::{SignalKind, signal};
+use runtime::task::{JoinHandle, spawn_local, spawn_on};
 use runtime::time::sleep;
 use runtime::{Builder, Handle};
 
@@ -75,6 +76,14 @@ async fn serve(listener: TcpListener) {
     }
 }
 
+/// Waits for servers that never end, unless one panics.
+async fn join(serving: Vec<JoinHandle<()>>) -> io::Result<()> {
+    for shard in serving {
+        shard.await.map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
 async fn run(address: SocketAddr) -> io::Result<()> {
     let shards = Handle::current().metrics().num_workers();
     // The first picks the port, if it is 0; the others join it there.
@@ -84,14 +93,16 @@ async fn run(address: SocketAddr) -> io::Result<()> {
     for _ in 1..shards {
         listeners.push(listen(address)?);
     }
+    // Before anybody is told that the server is there.
+    let mut interrupts = signal(SignalKind::interrupt())?;
     println!("listening at {address} on {shards} shards");
     let serving = listeners.into_iter().enumerate();
     let serving: Vec<_> =
         serving.map(|(shard, listener)| spawn_on(shard, move || serve(listener))).collect();
-    for shard in serving {
-        shard.await.map_err(io::Error::other)?;
+    runtime::select! {
+        _ = interrupts.recv() => Ok(()),
+        ended = join(serving) => ended,
     }
-    Ok(())
 }
 
 fn main() -> io::Result<()> {

@@ -43,6 +43,7 @@
 //!   end is gone, and ways that are cut in one direction or in both ([`Link`],
 //!   [`Simulation::cut`], [`Simulation::partition`], [`Fault::ConnectionReset`]).
 //! - *Time*: waiting costs nothing. [`Simulation::drift`] makes a host's clock fast or slow.
+//! - *Signals*, to services that listen for them and to those that don't: [`Simulation::signal`].
 //! - *Hosts*: as many as are wanted, each with a runtime of as many shards as are wanted; they are
 //!   killed, turned off, paused and started again.
 //! - *Blocking closures* run on the same thread, when the seed says so.
@@ -74,6 +75,7 @@ mod operations;
 mod request;
 mod ring;
 mod seeds;
+mod signals;
 mod simulation;
 mod sockets;
 mod system;

@@ -14,6 +14,7 @@ use crate::latency::Latency;
 use crate::net::SocketId;
 use crate::request::Request;
 use crate::ring::{InFlight, OpenFile, Queued, Ring, Waiting};
+use crate::signals::Listeners;
 use crate::trace::What;
 use crate::world::World;
 
@@ -39,6 +40,7 @@ pub(crate) struct Machine {
     pub(crate) locked_memory: Option<u64>,
     /// Which descriptors are sockets.
     pub(crate) sockets: BTreeMap<i32, SocketId>,
+    pub(crate) listeners: Listeners,
     next_number: u64,
 }
 
@@ -67,6 +69,7 @@ impl Machine {
             arenas: BTreeMap::new(),
             locked_memory: None,
             sockets: BTreeMap::new(),
+            listeners: Listeners::default(),
             next_number: 0,
         }
     }
@@ -79,6 +82,7 @@ impl Machine {
         self.rings.clear();
         self.arenas.clear();
         self.sockets.clear();
+        self.listeners = Listeners::default();
         std::mem::take(&mut self.threads)
     }
 
@@ -360,6 +364,7 @@ impl World {
         }
         self.machines[host].alive = false;
         self.machines[host].sockets.clear();
+        self.machines[host].listeners = Listeners::default();
         if power_is_lost {
             self.network.links.set_power(host, false);
             self.network.vanish(host);

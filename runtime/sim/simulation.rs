@@ -2,6 +2,7 @@
 
 mod network;
 mod running;
+mod signals;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ type Answer<T> = Result<T, i32>;
 
 impl SimSystem {
     /// Asks the host's kernel; one whose service is gone answers nothing any more.
-    fn ask<R>(&self, ask: impl FnOnce(&mut World) -> Answer<R>) -> io::Result<R> {
+    pub(crate) fn ask<R>(&self, ask: impl FnOnce(&mut World) -> Answer<R>) -> io::Result<R> {
         let mut world = self.world.lock();
         let machine = &world.machines[self.host];
         if machine.incarnation != self.incarnation || !machine.alive {
@@ -44,7 +44,7 @@ impl SimSystem {
 
 impl World {
     /// Gives a socket a descriptor.
-    fn install(&mut self, host: usize, id: SocketId) -> Answer<RawFd> {
+    pub(crate) fn install(&mut self, host: usize, id: SocketId) -> Answer<RawFd> {
         let machine = &mut self.machines[host];
         let descriptor = machine.files.take_descriptor().map_err(|Errno(errno)| errno)?;
         machine.sockets.insert(descriptor, id);

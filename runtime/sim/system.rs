@@ -2,16 +2,19 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Instant;
 
-use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, Sockets, StartError, System};
+use ringhold_runtime::{
+    ArenaEntry, Donor, Kernel, KernelConfig, Processes, SignalEvents, Sockets, StartError, System,
+};
 
 use crate::kernel::{RingName, SimKernel};
 use crate::machine::{Machine, Work};
 use crate::world::Shared;
 
 /// One start of a host's service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SimSystem {
     pub(crate) world: Shared,
     pub(crate) host: usize,
@@ -68,6 +71,17 @@ impl System for SimSystem {
 
     fn sockets(&self) -> &dyn Sockets {
         self
+    }
+
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a simulated host has no processes: a child can be started on Linux itself only",
+        ))
+    }
+
+    fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
+        self.listen(number, system)
     }
 
     fn may_block(&self) -> bool {

@@ -43,6 +43,7 @@ impl fmt::Display for What {
             What::Arrived { from, what, bytes } => {
                 write!(f, "gets {what} of host {from}, {bytes} bytes")
             }
+            What::Signalled { number } => write!(f, "gets signal {number}"),
             What::ThreadRan => f.write_str("a blocking closure runs"),
             What::Started => f.write_str("starts"),
             What::Ended => f.write_str("ends"),

@@ -78,6 +78,11 @@ pub enum What {
         /// The bytes that it brought.
         bytes: usize,
     },
+    /// Its process got a signal.
+    Signalled {
+        /// Which.
+        number: i32,
+    },
     /// A blocking closure's thread ran.
     ThreadRan,
     /// The host started.
@@ -118,6 +123,7 @@ impl What {
                 let what = checksum(what.as_bytes());
                 [13, from as u64, what, bytes as u64, 0, 0]
             }
+            What::Signalled { number } => [14, number as u64, 0, 0, 0, 0],
         }
     }
 }

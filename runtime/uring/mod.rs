@@ -7,8 +7,10 @@
 mod calls;
 mod donor;
 mod limits;
+mod processes;
 mod run_call;
 mod setup;
+mod signals;
 mod sockets;
 mod wake;
 
@@ -35,6 +37,7 @@ use crate::uring::donor::DonorRing;
 use crate::uring::wake::{WAKE, WakeEvent};
 
 pub(crate) use limits::pin_this_thread;
+pub(crate) use signals::listen as on_signal;
 
 /// The system that is Linux.
 #[derive(Debug)]

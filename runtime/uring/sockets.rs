@@ -149,7 +149,7 @@ impl Sockets for Linux {
 }
 
 /// At most as many parts as the kernel takes in one call; the rest is for the next one.
-const MOST_PARTS: usize = 1024;
+pub(super) const MOST_PARTS: usize = 1024;
 
 fn message(
     name: *mut c_void,

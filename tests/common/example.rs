@@ -15,7 +15,7 @@ pub fn binary(example: &str) -> PathBuf {
     let binary = profile.join("examples").join(example);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let own = format!("examples/{example}");
-    let sources = ["lib.rs", "buffers", "runtime", "fs", "net", &own];
+    let sources = ["lib.rs", "buffers", "runtime", "fs", "net", "process", &own];
     let changed = sources.iter().map(|source| newest_change(&root.join(source))).max();
     if fs::metadata(&binary).is_ok_and(|found| found.modified().ok() >= changed) {
         return binary;

@@ -148,6 +148,16 @@ impl Network {
         Ok(Some(bytes.len()))
     }
 
+    /// Leaves an empty datagram with a socket that has none.
+    pub(crate) fn tell(&mut self, id: SocketId) {
+        if let Some(datagrams) = self.datagrams(id)
+            && datagrams.waiting.is_empty()
+        {
+            datagrams.waiting.push_back((Name::UNNAMED, Vec::new()));
+            self.changed.insert(id);
+        }
+    }
+
     pub(super) fn receive_datagram(
         &mut self,
         sender: (SocketId, usize),

@@ -1,0 +1,87 @@
+//! Who on a host listens for which signal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSliceMut};
+use std::sync::Arc;
+
+use ringhold_runtime::{Fd, SignalEvents, Sockets, System};
+
+use crate::net::{Kind, SocketId};
+use crate::system::SimSystem;
+use crate::world::World;
+
+/// The highest number of a signal.
+pub(crate) const HIGHEST: i32 = 64;
+
+/// The listeners of one start of a service.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    /// By the socket that stands for the listener's event.
+    signals: BTreeMap<SocketId, i32>,
+    /// What somebody ever listened for: its default action doesn't come back.
+    caught: BTreeSet<i32>,
+}
+
+/// A listener. What tells of a signal is a datagram.
+struct Listener {
+    system: SimSystem,
+    socket: SocketId,
+    event: Fd,
+}
+
+impl SimSystem {
+    pub(crate) fn listen(
+        &self,
+        number: i32,
+        system: Arc<dyn System>,
+    ) -> io::Result<Box<dyn SignalEvents>> {
+        let (descriptor, socket) = self.ask(|world| {
+            if !(1..=HIGHEST).contains(&number) {
+                return Err(libc::EINVAL);
+            }
+            let kind = Kind { domain: libc::AF_UNIX, is_stream: false };
+            let socket = world.network.open(self.host, kind);
+            let installed = world.install(self.host, socket);
+            let descriptor = installed.inspect_err(|_| world.network.close(socket))?;
+            let listeners = &mut world.machines[self.host].listeners;
+            listeners.caught.insert(number);
+            listeners.signals.insert(socket, number);
+            Ok((descriptor, socket))
+        })?;
+        let event = Fd::new(descriptor, system);
+        Ok(Box::new(Listener { system: self.clone(), socket, event }))
+    }
+}
+
+impl SignalEvents for Listener {
+    fn event(&self) -> &Fd {
+        &self.event
+    }
+
+    fn take(&self) -> bool {
+        let descriptor = self.event.descriptor();
+        self.system.receive_now(descriptor, &mut [IoSliceMut::new(&mut [0])], 0).is_ok()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Another start of the service has other sockets.
+        let mut world = self.system.world.lock();
+        world.machines[self.system.host].listeners.signals.remove(&self.socket);
+    }
+}
+
+impl World {
+    /// Tells the host's listeners of a signal. `false` if nobody ever listened for it.
+    pub(crate) fn tell_signal(&mut self, host: usize, number: i32) -> bool {
+        let listeners = &self.machines[host].listeners;
+        let is_caught = listeners.caught.contains(&number);
+        let told = listeners.signals.iter().filter(|(_, signal)| **signal == number);
+        for socket in told.map(|(socket, _)| *socket).collect::<Vec<_>>() {
+            self.network.tell(socket);
+        }
+        self.go_on();
+        is_caught
+    }
+}
