@@ -306,10 +306,11 @@ impl Driver {
         }
     }
 
-    /// Whether something was queued since the last enter.
+    /// Whether something was queued since the last enter. What waits for room doesn't count: while
+    /// there is none, only a completion can bring it on.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
-        self.queued || self.has_waiting()
+        self.queued
     }
 
     /// Enters the kernel once, or as often as it takes to hand over all that there is room for.

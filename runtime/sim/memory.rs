@@ -82,16 +82,18 @@ impl Span {
 /// A number for bytes, the same in every run.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut sum = bytes.len() as u64;
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
-        sum = (sum.rotate_left(23) ^ word).wrapping_mul(PRIME);
+    const LANES: usize = 4;
+    let mix = |sum: u64, word: u64| (sum.rotate_left(23) ^ word).wrapping_mul(PRIME);
+    // Sums that don't wait for each other: every transfer passes through here twice.
+    let mut lanes = [bytes.len() as u64; LANES];
+    let mut blocks = bytes.chunks_exact(8 * LANES);
+    for block in &mut blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(8)) {
+            *lane = mix(*lane, u64::from_le_bytes(word.try_into().expect("chunks of eight")));
+        }
     }
-    for byte in words.remainder() {
-        sum = (sum.rotate_left(23) ^ u64::from(*byte)).wrapping_mul(PRIME);
-    }
-    sum
+    let sum = lanes.into_iter().reduce(mix).expect("there are lanes");
+    blocks.remainder().iter().fold(sum, |sum, byte| mix(sum, u64::from(*byte)))
 }
 
 /// The path that an entry points to.

@@ -10,11 +10,12 @@ use std::thread;
 use crate::Failure;
 
 /// The seeds that a test runs: the one of `RINGHOLD_SEED`, if it is set, or else as many as
-/// `RINGHOLD_SEEDS` says, or else `count`, from 0 on.
+/// `RINGHOLD_SEEDS` says, or else `count`, from 0 on. `RINGHOLD_SEEDS=2000..3000` says where a part
+/// of a long run begins and ends.
 ///
 /// # Panics
 ///
-/// If one of the variables is set and is no number.
+/// If one of the variables is set and is no number, and no range of numbers.
 ///
 /// ```
 /// let mut runs = 0;
@@ -25,16 +26,23 @@ use crate::Failure;
 /// assert!(runs > 0);
 /// ```
 pub fn seeds(count: u64) -> Range<u64> {
-    let number = |name| {
-        env::var(name).ok().map(|text| match text.parse::<u64>() {
-            Ok(number) => number,
-            Err(error) => panic!("{name} is no number: {text} ({error})"),
-        })
-    };
-    match number("RINGHOLD_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("RINGHOLD_SEEDS").unwrap_or(count),
+    let text = |name| env::var(name).ok().map(|text| (name, text));
+    if let Some((name, text)) = text("RINGHOLD_SEED") {
+        let seed = number(name, &text);
+        return seed..seed + 1;
     }
+    text("RINGHOLD_SEEDS").map_or(0..count, |(name, text)| range(name, &text))
+}
+
+fn range(name: &str, text: &str) -> Range<u64> {
+    match text.split_once("..") {
+        Some((first, end)) => number(name, first)..number(name, end),
+        None => 0..number(name, text),
+    }
+}
+
+fn number(name: &str, text: &str) -> u64 {
+    text.parse().unwrap_or_else(|error| panic!("{name} is no number: {text} ({error})"))
 }
 
 /// Runs `test` for each of the seeds, on all cores, each seed's simulation on one thread.
@@ -87,4 +95,21 @@ pub fn for_each_seed(seeds: Range<u64>, test: impl Fn(u64) -> Result<(), Failure
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn a_number_is_as_many_seeds_and_a_range_is_a_part_of_them() {
+        assert_eq!(range("SEEDS", "300"), 0..300);
+        assert_eq!(range("SEEDS", "2000..3000"), 2000..3000);
+    }
+
+    #[test]
+    #[should_panic(expected = "SEEDS is no number: many")]
+    fn what_is_no_number_is_said_with_its_name() {
+        range("SEEDS", "many");
+    }
 }
