@@ -86,8 +86,8 @@ pub mod net {
     //! Sockets.
 
     pub use ringhold_net::{
-        TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered, UnixDatagram,
-        UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
+        Sending, TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered,
+        UnixDatagram, UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
     };
 }
 

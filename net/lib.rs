@@ -35,6 +35,7 @@ pub mod tcp;
 mod udp;
 mod uninit;
 pub mod unix;
+mod zero_copy;
 
 pub use address::{ToSocketAddrs, lookup_host};
 pub use readiness::{Interest, Ready};
@@ -42,3 +43,4 @@ pub use stream::Undelivered;
 pub use tcp::{TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixSocket, UnixStream};
+pub use zero_copy::Sending;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 
+use crate::collector::Collector;
 use crate::context;
 use crate::driver::{Key, Nature, Request, Taken, Waiter, shut_down};
 use crate::fd::Fd;
@@ -204,21 +205,24 @@ struct Parcel {
     arena: Option<ringhold_buffers::ArenaId>,
     nature: Nature,
     fixed_only: bool,
+    collector: Option<Arc<dyn Collector>>,
 }
 
 impl Parcel {
     fn new(entry: Entry, request: Request<'_>) -> Parcel {
-        let Request { file, arena, nature, fixed_only } = request;
-        Parcel { entry, file: file.cloned(), arena, nature, fixed_only }
+        let Request { file, arena, nature, fixed_only, collector } = request;
+        let (file, collector) = (file.cloned(), collector.cloned());
+        Parcel { entry, file, arena, nature, fixed_only, collector }
     }
 
     fn start(&mut self, shard: &Shard, waiter: Waiter) -> io::Result<Key> {
-        let Parcel { entry, file, arena, nature, fixed_only } = self;
+        let Parcel { entry, file, arena, nature, fixed_only, collector } = self;
         let request = Request {
             file: file.as_ref(),
             arena: *arena,
             nature: *nature,
             fixed_only: *fixed_only,
+            collector: collector.as_ref(),
         };
         shard.driver().borrow_mut().start(entry, request, waiter)
     }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod due;
+mod many;
 mod request;
 mod slots;
 mod submit;
@@ -128,6 +129,10 @@ impl Driver {
         waiter: Waiter,
     ) -> io::Result<Key> {
         self.prepare(entry, request)?;
+        let waiter = match request.collector {
+            None => waiter,
+            Some(collector) => waiter.with_collector(collector.clone()),
+        };
         Ok(self.admit(entry, request.nature, SlotState::Waiting(waiter)))
     }
 
@@ -229,7 +234,7 @@ impl Driver {
     /// if it had been replaced.
     pub(crate) fn set_waiter(&mut self, key: Key, waiter: Waiter) -> Waiter {
         match &mut self.slots.get(key).slot.state {
-            SlotState::Waiting(known) => std::mem::replace(known, waiter),
+            SlotState::Waiting(known) => known.replace(waiter),
             SlotState::Done(_) => waiter,
             SlotState::Orphaned(_) | SlotState::Vacant { .. } => polled_after_drop(key),
         }
@@ -397,6 +402,13 @@ impl Driver {
 
     #[inline(always)]
     fn complete(&mut self, cqe: Cqe, ready: &ReadyQueue) -> Option<Due> {
+        if cqe.is_one_of_many() {
+            let due = self.complete_one_of_many(cqe);
+            if cqe.has_more() {
+                return due;
+            }
+            assert!(due.is_none(), "a last completion was collected as if others followed");
+        }
         self.in_kernel -= 1;
         let key = Key::from_user_data(cqe.user_data);
         let Some(occupied) = self.slots.find(key) else {
@@ -407,6 +419,7 @@ impl Driver {
         match occupied.slot.state.finish(cqe.result) {
             Some(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
             Some(Waiter::Other(waker)) => Some(Due::Wake(waker)),
+            Some(Waiter::Many(many)) => many.wake_last(ready),
             None => Some(self.reclaim(key, cqe.result)),
         }
     }

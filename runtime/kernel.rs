@@ -46,7 +46,36 @@ impl Cqe {
             Ok(self.result as u32)
         }
     }
+
+    /// Whether the operation goes on, and completes again.
+    pub fn has_more(self) -> bool {
+        self.flags & CQE_MORE != 0
+    }
+
+    /// Whether it only says that the kernel is done with the operation's memory.
+    pub fn is_notification(self) -> bool {
+        self.flags & CQE_NOTIFICATION != 0
+    }
+
+    /// The buffer that the kernel has picked, of those that it was provided with.
+    pub fn buffer(self) -> Option<u16> {
+        (self.flags & CQE_BUFFER != 0).then_some((self.flags >> 16) as u16)
+    }
+
+    /// Whether there is more to it than a result.
+    #[inline(always)]
+    pub(crate) fn is_one_of_many(self) -> bool {
+        self.flags & (CQE_BUFFER | CQE_MORE | CQE_NOTIFICATION) != 0
+    }
 }
+
+/// `IORING_CQE_F_BUFFER`: the number of the buffer that was picked is in the upper half of the
+/// flags.
+pub const CQE_BUFFER: u32 = 1;
+/// `IORING_CQE_F_MORE`.
+pub const CQE_MORE: u32 = 1 << 1;
+/// `IORING_CQE_F_NOTIF`.
+pub const CQE_NOTIFICATION: u32 = 1 << 3;
 
 /// The submission queue has no room until the next [`Kernel::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod away;
 mod blocking;
 mod builder;
 mod call;
+mod collector;
 mod context;
 #[doc(hidden)]
 pub mod descriptor;
@@ -56,11 +57,13 @@ pub use start_error::{KERNEL_FLOOR, StartError};
 #[doc(hidden)]
 pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
 #[doc(hidden)]
+pub use collector::{Arrivals, Collector};
+#[doc(hidden)]
 pub use fd::Fd;
 #[doc(hidden)]
 pub use kernel::{
-    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalEvents, System,
-    Unpark, Wait,
+    ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Capacity, Cqe, Donor, Kernel, KernelConfig,
+    QueueFull, SignalEvents, System, Unpark, Wait,
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
@@ -75,7 +78,7 @@ pub use shard::Shard;
 #[doc(hidden)]
 pub use sockets::{SocketAddress, Sockets};
 #[doc(hidden)]
-pub use sqe::{FIXED_FILE, Sqe};
+pub use sqe::{FIXED_FILE, SEND_FIXED_BUFFER, Sqe};
 #[doc(hidden)]
 pub use stepped::Stepped;
 #[doc(hidden)]

@@ -19,15 +19,17 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use ringhold_buffers::ArenaId;
 
 use crate::away::{self, Away};
 use crate::call::CallPointer;
+use crate::collector::Collector;
 use crate::context;
 use crate::driver::{Key, Request, Taken, Waiter};
 use crate::fd::Fd;
+use crate::kernel::Cqe;
 use crate::registry::ShardId;
 use crate::sqe::Sqe;
 
@@ -95,6 +97,11 @@ pub unsafe trait Operation: Send + Sized + 'static {
         None
     }
 
+    /// What takes in the completions of an operation that completes more than once.
+    fn collector(&self) -> Option<&Arc<dyn Collector>> {
+        None
+    }
+
     /// The submission. Called once, right before the operation is started.
     fn entry(&mut self) -> Entry;
 
@@ -104,11 +111,18 @@ pub unsafe trait Operation: Send + Sized + 'static {
 
 /// What a slot keeps for a dropped operation until its completion comes.
 pub(crate) trait Orphan: Send {
+    /// Takes in a completion before the last one, and says who waits for it.
+    fn collect(&self, cqe: Cqe) -> Option<Waker>;
+
     /// Finishes the operation, and drops what it brought.
     fn release(self: Box<Self>, outcome: io::Result<u32>);
 }
 
 impl<T: Operation> Orphan for T {
+    fn collect(&self, cqe: Cqe) -> Option<Waker> {
+        self.collector()?.collect(cqe)
+    }
+
     fn release(self: Box<Self>, outcome: io::Result<u32>) {
         drop((*self).finish(outcome));
     }

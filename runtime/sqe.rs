@@ -44,6 +44,9 @@ pub struct Sqe {
 /// `IOSQE_FIXED_FILE`: the entry's `fd` is a slot of the file table.
 pub const FIXED_FILE: u8 = 1;
 
+/// `IORING_RECVSEND_FIXED_BUF`, in `ioprio`: the bytes lie in a registered buffer.
+pub const SEND_FIXED_BUFFER: u16 = 1 << 2;
+
 const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<squeue::Entry>() == 64);
 
 impl From<squeue::Entry> for Sqe {
@@ -58,11 +61,12 @@ impl From<squeue::Entry> for Sqe {
 impl Sqe {
     /// Turns a transfer that names a registered buffer into the same transfer that names none.
     pub(crate) fn make_plain(&mut self) {
-        self.opcode = match self.opcode {
-            opcode::ReadFixed::CODE => opcode::Read::CODE,
-            opcode::WriteFixed::CODE => opcode::Write::CODE,
+        match self.opcode {
+            opcode::ReadFixed::CODE => self.opcode = opcode::Read::CODE,
+            opcode::WriteFixed::CODE => self.opcode = opcode::Write::CODE,
+            opcode::SendZc::CODE => self.ioprio &= !SEND_FIXED_BUFFER,
             other => panic!("opcode {other} names an arena and has no plain form"),
-        };
+        }
         self.buffer_index = 0;
     }
 
@@ -96,5 +100,14 @@ mod tests {
         assert_eq!(sqe.buffer_index, 3);
         assert_eq!(sqe.user_data, 42);
         assert_eq!(sqe.flags, 0);
+    }
+
+    #[test]
+    fn a_send_from_a_registered_buffer_says_so_until_it_is_made_plain() {
+        let send = opcode::SendZc::new(types::Fd(7), 0x1000 as *const u8, 4096);
+        let mut sqe = Sqe::from(send.buf_index(Some(3)).build());
+        assert_eq!((sqe.opcode, sqe.ioprio, sqe.buffer_index), (47, 4, 3));
+        sqe.make_plain();
+        assert_eq!((sqe.opcode, sqe.ioprio, sqe.buffer_index), (47, 0, 0));
     }
 }

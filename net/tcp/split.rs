@@ -18,6 +18,7 @@ use crate::macros::{asking, async_read, async_write, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::stream::Stream;
 use crate::tcp::TcpStream;
+use crate::zero_copy::zero_copy;
 
 halves!(TcpStream, SocketAddr);
 
@@ -51,6 +52,14 @@ macro_rules! peeking {
             }
         }
     };
+}
+
+impl WriteHalf<'_> {
+    zero_copy!();
+}
+
+impl OwnedWriteHalf {
+    zero_copy!();
 }
 
 peeking!(ReadHalf<'_>);

@@ -19,6 +19,7 @@ use crate::setters::descriptors;
 use crate::sides::Direction;
 use crate::socket::Socket;
 use crate::stream::{Stream, give_away};
+use crate::zero_copy::zero_copy;
 
 /// A TCP connection.
 ///
@@ -199,6 +200,7 @@ impl TcpStream {
     asking!(SocketAddr);
     reading!();
     writing!();
+    zero_copy!();
     owning!(StdStream);
 }
 

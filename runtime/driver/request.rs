@@ -1,9 +1,11 @@
 //! What is asked of the driver to start an operation, and what it answers to a poll.
 
 use std::io;
+use std::sync::Arc;
 
 use ringhold_buffers::ArenaId;
 
+use crate::collector::Collector;
 use crate::driver::Nature;
 use crate::fd::Fd;
 use crate::kernel::Cqe;
@@ -16,6 +18,7 @@ pub(crate) struct Request<'a> {
     pub(crate) arena: Option<ArenaId>,
     pub(crate) nature: Nature,
     pub(crate) fixed_only: bool,
+    pub(crate) collector: Option<&'a Arc<dyn Collector>>,
 }
 
 impl<'a> Request<'a> {
@@ -26,6 +29,7 @@ impl<'a> Request<'a> {
             arena: operation.arena(),
             nature: const { Nature::of::<T>() },
             fixed_only: T::FIXED_ONLY,
+            collector: operation.collector(),
         }
     }
 }

@@ -68,6 +68,7 @@ mod host;
 mod kernel;
 mod latency;
 mod machine;
+mod many;
 mod memory;
 mod metadata;
 mod net;

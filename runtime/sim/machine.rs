@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use ringhold_runtime::{ArenaEntry, KernelConfig, Wait};
+use ringhold_runtime::{ArenaEntry, Cqe, KernelConfig, Wait};
 
 use crate::Choose;
 use crate::clock::HostClock;
@@ -178,7 +178,8 @@ impl World {
         let Queued { user_data, opcode, request, lent } = queued;
         if !self.machines[host].alive {
             lent.restore(&request);
-            self.machines[host].ring(ring).arrive(user_data, -libc::ECANCELED);
+            let result = -libc::ECANCELED;
+            self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags: 0 });
             return;
         }
         self.trace_begin(host, ring, user_data, opcode, &request);
@@ -199,8 +200,17 @@ impl World {
         let number = machine.next_number;
         machine.next_number += 1;
         let begun = machine.files.stamp();
-        let (waits, is_unwanted) = (false, false);
-        let operation = InFlight { user_data, request, lent, file, begun, waits, is_unwanted };
+        let operation = InFlight {
+            user_data,
+            request,
+            lent,
+            file,
+            begun,
+            waits: false,
+            is_unwanted: false,
+            moved: 0,
+            is_queued: false,
+        };
         machine.ring(ring).in_flight.insert(number, operation);
         let slow = machine.faults.strikes(Fault::Slow, &mut self.dice);
         match self.draw_latency(host, slow) {
@@ -244,6 +254,10 @@ impl World {
             self.arrive(host, ring, user_data, -libc::ENOENT);
             return;
         };
+        if machine.ring(ring).in_flight[&number].is_queued {
+            self.arrive(host, ring, user_data, -libc::ENOENT);
+            return;
+        }
         let is_call = matches!(machine.ring(ring).in_flight[&number].request, Request::Call(_));
         // What waits for a peer can always be cancelled.
         let waits = machine.ring(ring).in_flight[&number].waits;
@@ -253,8 +267,13 @@ impl World {
             return;
         }
         let operation = machine.ring(ring).in_flight.remove(&number).expect("found above");
-        operation.lent.restore(&operation.request);
         let errno = if self.dice.chance(0.1) { libc::EINTR } else { libc::ECANCELED };
+        if let Request::SendZeroCopy { .. } = operation.request {
+            self.cancel_send(host, (ring, number), operation, errno);
+            self.arrive(host, ring, user_data, 0);
+            return;
+        }
+        operation.lent.restore(&operation.request);
         let mut answers = [(target, -errno), (user_data, 0)];
         if self.dice.chance(0.5) {
             answers.reverse();
@@ -266,7 +285,7 @@ impl World {
 
     pub(crate) fn arrive(&mut self, host: usize, ring: usize, user_data: u64, result: i32) {
         self.record(host, What::Completed { shard: ring, user_data, result });
-        self.machines[host].ring(ring).arrive(user_data, result);
+        self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags: 0 });
     }
 
     /// An operation takes effect, and its completion arrives.
@@ -275,7 +294,15 @@ impl World {
         let Some(ring_of) = machine.rings[ring].as_mut() else { return };
         // A cancel was faster.
         let Some(operation) = ring_of.in_flight.remove(&number) else { return };
-        let result = match self.socket_of(host, &operation) {
+        if operation.is_queued {
+            return self.notify(host, ring, &operation);
+        }
+        let socket = self.socket_of(host, &operation);
+        if let (Some(socket), Request::SendZeroCopy { span, .. }) = (socket, &operation.request) {
+            let sending = (socket, *span);
+            return self.send_zero_copy(host, (ring, number), operation, sending);
+        }
+        let result = match socket {
             Some(socket) => match self.attempt_on_socket(host, ring, &operation, socket) {
                 Some(result) => result,
                 None => return self.let_wait(host, (ring, number), operation, socket),
@@ -331,17 +358,14 @@ impl World {
             let OpenFile { descriptor, .. } = file;
             return Some(format!("descriptor {descriptor} was closed while it was in flight"));
         }
-        let (Request::Read(transfer) | Request::Write(transfer)) = &operation.request else {
-            return None;
-        };
-        let slot = transfer.arena?;
+        let (slot, spans) = operation.request.registered()?;
         let Some(arena) = machine.ring(ring).arenas.get(&slot).copied() else {
             return Some(format!("slot {slot} of the buffer table is empty"));
         };
         if machine.arenas.get(&slot) != Some(&arena) {
             return Some(format!("slot {slot} of the buffer table has an arena that is gone"));
         }
-        let inside = transfer.spans.iter().all(|span| {
+        let inside = spans.iter().all(|span| {
             let end = span.address() + span.length();
             span.address() >= arena.address && end <= arena.address + arena.length
         });
@@ -359,7 +383,8 @@ impl World {
                 if operation.request.lasts() && self.dice.chance(0.5) {
                     self.run(host, ring, &operation);
                 }
-                self.machines[host].ring(ring).arrive(operation.user_data, -libc::ECANCELED);
+                let (user_data, result) = (operation.user_data, -libc::ECANCELED);
+                self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags: 0 });
             }
         }
         self.machines[host].alive = false;

@@ -36,6 +36,12 @@ impl Span {
         self.length
     }
 
+    /// What is left of it behind its first `count` bytes.
+    pub(crate) fn skip(self, count: usize) -> Span {
+        assert!(count <= self.length, "a span ends before that");
+        Span { address: self.address + count, length: self.length - count }
+    }
+
     fn pointer(self) -> *mut u8 {
         ptr::with_exposed_provenance_mut(self.address)
     }

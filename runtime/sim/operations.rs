@@ -122,7 +122,12 @@ impl World {
         }
     }
 
-    fn send(&mut self, host: usize, socket: SocketId, spans: &[Span]) -> Result<Option<i32>, i32> {
+    pub(crate) fn send(
+        &mut self,
+        host: usize,
+        socket: SocketId,
+        spans: &[Span],
+    ) -> Result<Option<i32>, i32> {
         let bytes: Vec<u8> = spans.iter().flat_map(|span| span.source()).copied().collect();
         let most = self.draw_moved(host, socket, bytes.len());
         let sent = self.network.send(socket, &bytes[..most], None)?;

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // It follows the addresses of entries.
 
 use io_uring::opcode;
-use ringhold_runtime::{FIXED_FILE, SocketAddress, Sqe};
+use ringhold_runtime::{FIXED_FILE, SEND_FIXED_BUFFER, SocketAddress, Sqe};
 
 use crate::memory::{self, Answer, CallAddress, Span};
 
@@ -56,6 +56,7 @@ pub(crate) enum Request {
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
     Send { file: FileName, span: Span },
+    SendZeroCopy { file: FileName, span: Span, arena: Option<u16> },
     Shutdown { file: FileName, how: i32 },
     Call(CallAddress),
 }
@@ -150,6 +151,10 @@ impl Request {
             }
             opcode::Recv::CODE => Request::Receive { file, span: span(), flags },
             opcode::Send::CODE => Request::Send { file, span: span() },
+            opcode::SendZc::CODE => {
+                let arena = (sqe.ioprio & SEND_FIXED_BUFFER != 0).then_some(sqe.buffer_index);
+                Request::SendZeroCopy { file, span: span(), arena }
+            }
             opcode::Shutdown::CODE => Request::Shutdown { file, how: sqe.length as i32 },
             unknown => panic!("the simulated kernel doesn't know io_uring's opcode {unknown}"),
         }
@@ -168,8 +173,23 @@ impl Request {
     pub(crate) fn sources(&self) -> &[Span] {
         match self {
             Request::Write(transfer) => &transfer.spans,
-            Request::Send { span, .. } => std::slice::from_ref(span),
+            Request::Send { span, .. } | Request::SendZeroCopy { span, .. } => {
+                std::slice::from_ref(span)
+            }
             _ => &[],
+        }
+    }
+
+    /// The slot of the buffer table that its memory has to lie in, and that memory.
+    pub(crate) fn registered(&self) -> Option<(u16, &[Span])> {
+        match self {
+            Request::Read(transfer) | Request::Write(transfer) => {
+                Some((transfer.arena?, &transfer.spans))
+            }
+            Request::SendZeroCopy { span, arena, .. } => {
+                Some(((*arena)?, std::slice::from_ref(span)))
+            }
+            _ => None,
         }
     }
 
@@ -197,6 +217,7 @@ impl Request {
             | Request::Connect { .. }
             | Request::Receive { .. }
             | Request::Send { .. }
+            | Request::SendZeroCopy { .. }
             | Request::Shutdown { .. }
             | Request::Call(_) => false,
         }
@@ -214,6 +235,7 @@ impl Request {
             | Request::Connect { file, .. }
             | Request::Receive { file, .. }
             | Request::Send { file, .. }
+            | Request::SendZeroCopy { file, .. }
             | Request::Shutdown { file, .. } => Some(*file),
             _ => None,
         }

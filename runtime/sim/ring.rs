@@ -69,6 +69,10 @@ pub(crate) struct InFlight {
     pub(crate) waits: bool,
     /// A cancel came too late to keep it from being tried.
     pub(crate) is_unwanted: bool,
+    /// How many bytes it has moved, of an operation that goes on until it has moved them all.
+    pub(crate) moved: usize,
+    /// Its bytes are on their way, and only its memory is still in use.
+    pub(crate) is_queued: bool,
 }
 
 /// Whether the shard waits.
@@ -131,8 +135,8 @@ impl Ring {
         self.arenas.get(&arena.id.slot).is_some_and(|other| other.id != arena.id)
     }
 
-    pub(crate) fn arrive(&mut self, user_data: u64, result: i32) {
-        self.arrived.push_back(Cqe { user_data, result, flags: 0 });
+    pub(crate) fn arrive(&mut self, cqe: Cqe) {
+        self.arrived.push_back(cqe);
         self.waiting = Waiting::No;
     }
 

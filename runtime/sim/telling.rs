@@ -30,10 +30,11 @@ impl fmt::Display for What {
             }
             What::Completed { shard, user_data, result } => {
                 write!(f, "shard {shard} completes {user_data:#x}: ")?;
-                match *result {
-                    result if result >= 0 => write!(f, "{result}"),
-                    result => write!(f, "{}", io::Error::from_raw_os_error(-result)),
-                }
+                tell_result(f, *result)
+            }
+            What::WentOn { shard, user_data, result } => {
+                write!(f, "shard {shard} goes on with {user_data:#x}: ")?;
+                tell_result(f, *result)
             }
             What::NotEntered { shard, errno } => {
                 let error = io::Error::from_raw_os_error(*errno);
@@ -52,6 +53,13 @@ impl fmt::Display for What {
             What::Paused => f.write_str("stands still"),
             What::Resumed => f.write_str("goes on"),
         }
+    }
+}
+
+fn tell_result(f: &mut fmt::Formatter<'_>, result: i32) -> fmt::Result {
+    match result {
+        result if result >= 0 => write!(f, "{result}"),
+        result => write!(f, "{}", io::Error::from_raw_os_error(-result)),
     }
 }
 
@@ -82,6 +90,7 @@ fn name(opcode: u8, length: u32) -> Option<&'static str> {
         opcode::Connect::CODE => "connect",
         opcode::Recv::CODE => "receive",
         opcode::Send::CODE => "send",
+        opcode::SendZc::CODE => "zero-copy send",
         opcode::Shutdown::CODE => "shutdown",
         u8::MAX => "cold call",
         _ => return None,

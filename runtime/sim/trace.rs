@@ -56,6 +56,15 @@ pub enum What {
         /// The result, or a negated errno.
         result: i32,
     },
+    /// A completion arrived of an operation that goes on.
+    WentOn {
+        /// The shard.
+        shard: usize,
+        /// The operation's key.
+        user_data: u64,
+        /// The result, or a negated errno.
+        result: i32,
+    },
     /// An enter failed.
     NotEntered {
         /// The shard.
@@ -124,6 +133,9 @@ impl What {
                 [13, from as u64, what, bytes as u64, 0, 0]
             }
             What::Signalled { number } => [14, number as u64, 0, 0, 0, 0],
+            What::WentOn { shard, user_data, result } => {
+                [15, shard as u64, user_data, result as u64, 0, 0]
+            }
         }
     }
 }

@@ -19,6 +19,11 @@ impl Dice {
         Dice(seed | 1)
     }
 
+    /// From a seed that something else prints.
+    pub fn of(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;

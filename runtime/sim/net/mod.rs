@@ -59,6 +59,12 @@ pub(crate) struct Kind {
     pub(crate) is_stream: bool,
 }
 
+impl Kind {
+    pub(crate) fn is_tcp(self) -> bool {
+        self.is_stream && self.domain != libc::AF_UNIX
+    }
+}
+
 /// What a connection that is about to be made has of its socket.
 #[derive(Debug)]
 pub(crate) enum State {

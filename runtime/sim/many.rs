@@ -1,0 +1,83 @@
+//! Operations that complete more than once.
+
+use ringhold_runtime::{CQE_MORE, CQE_NOTIFICATION, Cqe};
+
+use crate::memory::Span;
+use crate::net::SocketId;
+use crate::ring::InFlight;
+use crate::trace::What;
+use crate::world::World;
+
+impl World {
+    /// A completion arrives, and the operation goes on.
+    fn arrive_with_more(&mut self, host: usize, ring: usize, cqe: Cqe) {
+        let Cqe { user_data, result, flags } = cqe;
+        self.record(host, What::WentOn { shard: ring, user_data, result });
+        let cqe = Cqe { user_data, result, flags: flags | CQE_MORE };
+        self.machines[host].ring(ring).arrive(cqe);
+    }
+
+    /// Queues the bytes. The memory stays the kernel's until the network has taken them, which the
+    /// notification says.
+    pub(crate) fn send_zero_copy(
+        &mut self,
+        host: usize,
+        (ring, number): (usize, u64),
+        mut operation: InFlight,
+        (socket, span): (SocketId, Span),
+    ) {
+        let result = loop {
+            let rest = span.skip(operation.moved);
+            let sent = match self.network.socket(socket).kind.is_tcp() {
+                true => self.send(host, socket, &[rest]),
+                false => Err(libc::EOPNOTSUPP),
+            };
+            match sent {
+                Ok(None) => return self.let_wait(host, (ring, number), operation, socket),
+                Ok(Some(count)) => operation.moved += count as usize,
+                Err(errno) if operation.moved == 0 => break -errno,
+                Err(_) => break operation.moved as i32,
+            }
+            if operation.moved == span.length() {
+                break operation.moved as i32;
+            }
+        };
+        self.queue(host, (ring, number), operation, result);
+    }
+
+    /// The operation has done what it will do, and its memory is still in use.
+    fn queue(
+        &mut self,
+        host: usize,
+        (ring, number): (usize, u64),
+        mut operation: InFlight,
+        result: i32,
+    ) {
+        let user_data = operation.user_data;
+        self.arrive_with_more(host, ring, Cqe { user_data, result, flags: 0 });
+        operation.is_queued = true;
+        self.machines[host].ring(ring).in_flight.insert(number, operation);
+        let after = self.draw_latency(host, false);
+        self.plan(after.max(1), host, ring, number);
+    }
+
+    /// A cancel was in time. What was done before it counts.
+    pub(crate) fn cancel_send(
+        &mut self,
+        host: usize,
+        name: (usize, u64),
+        operation: InFlight,
+        errno: i32,
+    ) {
+        let result = if operation.moved > 0 { operation.moved as i32 } else { -errno };
+        self.queue(host, name, operation, result);
+    }
+
+    /// The kernel no longer reads the memory.
+    pub(crate) fn notify(&mut self, host: usize, ring: usize, operation: &InFlight) {
+        let result = if self.take_back(host, ring, operation) { 0 } else { -libc::EFAULT };
+        let user_data = operation.user_data;
+        self.record(host, What::Completed { shard: ring, user_data, result });
+        self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags: CQE_NOTIFICATION });
+    }
+}
