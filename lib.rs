@@ -86,7 +86,7 @@ pub mod net {
     //! Sockets.
 
     pub use ringhold_net::{
-        Sending, TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered,
+        Leases, Sending, TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered,
         UnixDatagram, UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
     };
 }

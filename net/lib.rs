@@ -23,6 +23,7 @@
 mod address;
 mod datagrams;
 mod halves;
+mod leases;
 mod macros;
 mod options;
 mod owned;
@@ -38,6 +39,7 @@ pub mod unix;
 mod zero_copy;
 
 pub use address::{ToSocketAddrs, lookup_host};
+pub use leases::Leases;
 pub use readiness::{Interest, Ready};
 pub use stream::Undelivered;
 pub use tcp::{TcpListener, TcpSocket, TcpStream};

@@ -154,6 +154,22 @@ impl Drop for Ticket {
     }
 }
 
+impl Ticket {
+    /// Adds what was read to what is kept.
+    pub(crate) fn add(&self, bytes: &[u8]) {
+        self.sides.of(self.direction).lock().bytes.extend(bytes);
+    }
+
+    /// Keeps the error that came after that, unless it is about the operation only: of those the
+    /// socket knows nothing, and the next reader needs to know nothing.
+    pub(crate) fn add_error(&self, error: io::Error) {
+        let ours = [libc::ECANCELED, libc::EINTR, libc::EAGAIN];
+        if error.raw_os_error().is_some_and(|number| !ours.contains(&number)) {
+            self.sides.of(self.direction).lock().error = Some(error);
+        }
+    }
+}
+
 impl<B: IoBuf> Keeper<Result<(usize, B), Failed<B>>> for Ticket {
     fn keep(self, output: Result<(usize, B), Failed<B>>) {
         if self.direction == Direction::Out {
@@ -162,15 +178,9 @@ impl<B: IoBuf> Keeper<Result<(usize, B), Failed<B>>> for Ticket {
         match output {
             Ok((count, buffer)) => {
                 let brought = buffer.slice(..count);
-                self.sides.of(self.direction).lock().bytes.extend(&brought[..]);
+                self.add(&brought);
             }
-            Err(Failed { error, .. }) => {
-                // Of these the socket knows nothing, and the next reader needs to know nothing.
-                let ours = [libc::ECANCELED, libc::EINTR, libc::EAGAIN];
-                if error.raw_os_error().is_some_and(|number| !ours.contains(&number)) {
-                    self.sides.of(self.direction).lock().error = Some(error);
-                }
-            }
+            Err(Failed { error, .. }) => self.add_error(error),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod due;
+mod groups;
 mod many;
 mod request;
 mod slots;
@@ -26,6 +27,7 @@ use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
 use crate::sqe::Sqe;
 use crate::task::ReadyQueue;
+use groups::GroupNumbers;
 use slots::{SlotState, Slots, polled_after_drop};
 use submit::{push, push_with};
 
@@ -54,6 +56,7 @@ pub(crate) struct Driver {
     refusing: bool,
     files: FileTable,
     arenas: ArenaTable,
+    groups: GroupNumbers,
     /// Completions that were taken from the kernel, and how many of them have been looked at.
     batch: Vec<Cqe>,
     seen: usize,
@@ -74,6 +77,7 @@ impl Driver {
             refusing: false,
             files: FileTable::new(capacity.files, remote),
             arenas,
+            groups: GroupNumbers::default(),
             batch: Vec::with_capacity(256),
             seen: 0,
             counts: DriverCounts::default(),

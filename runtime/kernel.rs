@@ -133,6 +133,17 @@ pub struct ArenaEntry {
     pub length: usize,
 }
 
+/// A buffer that the kernel may pick for what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provided {
+    /// Its number within its group, which the completion names.
+    pub number: u16,
+    /// Where it begins.
+    pub address: usize,
+    /// How long it is, in bytes.
+    pub length: u32,
+}
+
 /// The master table of registered buffers: one a runtime, never used for I/O.
 pub trait Donor: Send + Sync {
     /// Pins an arena under its slot.
@@ -294,6 +305,31 @@ pub unsafe trait Kernel {
 
     /// Clears one slot of this kernel's buffer table.
     fn detach_arena(&mut self, slot: u16) -> io::Result<()>;
+
+    /// Makes a group of provided buffers with room for `entries` of them, a power of two.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` where locked memory is short; `Unsupported` where there are no groups.
+    fn add_group(&mut self, group: u16, entries: u16) -> io::Result<()> {
+        let _ = (group, entries);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Adds a buffer to a group that was made, and is not full.
+    ///
+    /// # Safety
+    ///
+    /// The buffer stays valid, at its address and untouched, until a completion has named it, or no
+    /// operation that names the group is without its final completion (invariants S1 and S2).
+    unsafe fn provide(&mut self, group: u16, buffer: Provided) {
+        panic!("group {group} was not made, and was provided with {buffer:?}")
+    }
+
+    /// Unmakes a group that no operation names any more.
+    fn remove_group(&mut self, group: u16) {
+        panic!("group {group} was not made, and is to be removed")
+    }
 
     /// Unregisters buffers and files. Called once, when nothing is in flight any more.
     fn unregister(&mut self);

@@ -16,6 +16,7 @@ mod driver;
 mod failed;
 mod fd;
 mod files;
+mod group;
 mod handle;
 mod handover;
 mod inbox;
@@ -61,9 +62,11 @@ pub use collector::{Arrivals, Collector};
 #[doc(hidden)]
 pub use fd::Fd;
 #[doc(hidden)]
+pub use group::Group;
+#[doc(hidden)]
 pub use kernel::{
     ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Capacity, Cqe, Donor, Kernel, KernelConfig,
-    QueueFull, SignalEvents, System, Unpark, Wait,
+    Provided, QueueFull, SignalEvents, System, Unpark, Wait,
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
@@ -78,7 +81,7 @@ pub use shard::Shard;
 #[doc(hidden)]
 pub use sockets::{SocketAddress, Sockets};
 #[doc(hidden)]
-pub use sqe::{FIXED_FILE, SEND_FIXED_BUFFER, Sqe};
+pub use sqe::{BUFFER_SELECT, FIXED_FILE, SEND_FIXED_BUFFER, Sqe};
 #[doc(hidden)]
 pub use stepped::Stepped;
 #[doc(hidden)]

@@ -44,6 +44,9 @@ pub struct Sqe {
 /// `IOSQE_FIXED_FILE`: the entry's `fd` is a slot of the file table.
 pub const FIXED_FILE: u8 = 1;
 
+/// `IOSQE_BUFFER_SELECT`: the entry's `buffer_index` is a group of provided buffers.
+pub const BUFFER_SELECT: u8 = 1 << 5;
+
 /// `IORING_RECVSEND_FIXED_BUF`, in `ioprio`: the bytes lie in a registered buffer.
 pub const SEND_FIXED_BUFFER: u16 = 1 << 2;
 

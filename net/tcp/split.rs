@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::address::inet as address;
 use crate::halves::halves;
+use crate::leases::leasing;
 use crate::macros::{asking, async_read, async_write, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::stream::Stream;
@@ -52,6 +53,14 @@ macro_rules! peeking {
             }
         }
     };
+}
+
+impl ReadHalf<'_> {
+    leasing!();
+}
+
+impl OwnedReadHalf {
+    leasing!();
 }
 
 impl WriteHalf<'_> {

@@ -13,6 +13,7 @@ use ringhold_runtime::Failed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::address::{ToSocketAddrs, family, first_that, inet as address, targets};
+use crate::leases::leasing;
 use crate::macros::{asking, async_read, async_write, owning, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::setters::descriptors;
@@ -201,6 +202,7 @@ impl TcpStream {
     reading!();
     writing!();
     zero_copy!();
+    leasing!();
     owning!(StdStream);
 }
 

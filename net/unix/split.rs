@@ -13,6 +13,7 @@ use ringhold_runtime::Failed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::halves::halves;
+use crate::leases::leasing;
 use crate::macros::{asking, async_read, async_write, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::stream::Stream;
@@ -20,3 +21,11 @@ use crate::unix::address::address;
 use crate::unix::{SocketAddr, UnixStream};
 
 halves!(UnixStream, SocketAddr);
+
+impl ReadHalf<'_> {
+    leasing!();
+}
+
+impl OwnedReadHalf {
+    leasing!();
+}

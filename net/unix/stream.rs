@@ -12,6 +12,7 @@ use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut};
 use ringhold_runtime::{Failed, SocketAddress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::leases::leasing;
 use crate::macros::{asking, async_read, async_write, owning, reading, writing};
 use crate::readiness::{Interest, Ready};
 use crate::setters::descriptors;
@@ -109,6 +110,7 @@ impl UnixStream {
     asking!(SocketAddr);
     reading!();
     writing!();
+    leasing!();
     owning!(StdStream);
 }
 

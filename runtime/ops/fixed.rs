@@ -3,9 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::Arc;
 
 use ringhold_buffers::ArenaId;
 
+use crate::collector::Collector;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
 
@@ -38,6 +40,11 @@ unsafe impl<T: Operation> Operation for Fixed<T> {
     #[inline]
     fn arena(&self) -> Option<ArenaId> {
         self.0.arena()
+    }
+
+    #[inline]
+    fn collector(&self) -> Option<&Arc<dyn Collector>> {
+        self.0.collector()
     }
 
     #[inline]

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use ringhold_buffers::ArenaId;
 
+use crate::collector::Collector;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
 
@@ -47,6 +49,11 @@ unsafe impl<T: Operation, K: Keeper<T::Output>> Operation for Kept<T, K> {
     #[inline]
     fn arena(&self) -> Option<ArenaId> {
         self.operation.arena()
+    }
+
+    #[inline]
+    fn collector(&self) -> Option<&Arc<dyn Collector>> {
+        self.operation.collector()
     }
 
     #[inline]

@@ -37,11 +37,13 @@ pub enum Fault {
     NoMemory,
     /// A connection is reset, at an operation on one of its ends.
     ConnectionReset,
+    /// An operation that completes more than once ends, although it could go on.
+    MultishotEnds,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 16] = [
         Fault::ShortTransfer,
         Fault::EnterInterrupted,
         Fault::EnterAgain,
@@ -57,6 +59,7 @@ impl Fault {
         Fault::BitFlip,
         Fault::NoMemory,
         Fault::ConnectionReset,
+        Fault::MultishotEnds,
     ];
 
     /// What the disk calls it, if it is the disk's own matter.
@@ -114,7 +117,7 @@ impl Faults {
     }
 
     /// What a healthy machine does to a correct program: short transfers, interrupted and refused
-    /// enters, slow operations, late cancels. No data is lost by any of it.
+    /// enters, slow operations, late cancels, receives that stop. No data is lost by any of it.
     ///
     /// ```
     /// use ringhold_sim::{Fault, Faults};
@@ -129,6 +132,7 @@ impl Faults {
             .with(Fault::EnterAgain, 0.02)
             .with(Fault::EnterBusy, 0.02)
             .with(Fault::Slow, 0.01)
+            .with(Fault::MultishotEnds, 0.05)
     }
 
     /// The same, with this fault's probability at each occasion, from 0 to 1.

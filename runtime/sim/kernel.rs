@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // It implements the kernel's seam.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringhold_runtime::{
-    ArenaEntry, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, Sqe, Unpark, Wait,
+    ArenaEntry, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, Sqe, Unpark,
+    Wait,
 };
 
-use crate::memory::CallAddress;
+use crate::memory::{CallAddress, Span};
 use crate::request::Request;
 use crate::ring::{Lent, OpenFile, Queued, Ring, Waiting};
 use crate::world::Shared;
@@ -147,8 +149,35 @@ unsafe impl Kernel for SimKernel {
         Ok(())
     }
 
+    fn add_group(&mut self, group: u16, _entries: u16) -> io::Result<()> {
+        self.with_ring(|ring| ring.groups.insert(group, VecDeque::new()));
+        Ok(())
+    }
+
+    unsafe fn provide(&mut self, group: u16, buffer: Provided) {
+        // SAFETY: passed on to the caller (S1, S2).
+        let span = unsafe { Span::new(buffer.address as u64, buffer.length as usize) };
+        span.poison();
+        self.with_ring(|ring| {
+            let buffers = ring.groups.get_mut(&group).expect("the group was made");
+            buffers.push_back((buffer.number, span));
+        });
+    }
+
+    fn remove_group(&mut self, group: u16) {
+        let named = self.with_ring(|ring| {
+            ring.groups.remove(&group);
+            ring.in_flight.values().any(|each| each.request.group() == Some(group))
+        });
+        if named {
+            let what = format!("group {group} was removed while a receive named it");
+            self.name.world.lock().violations.push(what);
+        }
+    }
+
     fn unregister(&mut self) {
         let unfinished = self.with_ring(|ring| {
+            ring.groups.clear();
             ring.files.clear();
             ring.arenas.clear();
             ring.in_flight.len() + ring.queue.len()

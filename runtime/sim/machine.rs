@@ -302,6 +302,10 @@ impl World {
             let sending = (socket, *span);
             return self.send_zero_copy(host, (ring, number), operation, sending);
         }
+        if let (Some(socket), Request::ReceiveMany { group, .. }) = (socket, &operation.request) {
+            let from = (socket, *group);
+            return self.receive_many(host, (ring, number), operation, from);
+        }
         let result = match socket {
             Some(socket) => match self.attempt_on_socket(host, ring, &operation, socket) {
                 Some(result) => result,

@@ -1,7 +1,8 @@
 //! Operations that complete more than once.
 
-use ringhold_runtime::{CQE_MORE, CQE_NOTIFICATION, Cqe};
+use ringhold_runtime::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Cqe};
 
+use crate::faults::Fault;
 use crate::memory::Span;
 use crate::net::SocketId;
 use crate::ring::InFlight;
@@ -15,6 +16,46 @@ impl World {
         self.record(host, What::WentOn { shard: ring, user_data, result });
         let cqe = Cqe { user_data, result, flags: flags | CQE_MORE };
         self.machines[host].ring(ring).arrive(cqe);
+    }
+
+    /// Receives what has arrived, each time into the next buffer of the group, until there is
+    /// nothing left and it waits, or something is in the way.
+    pub(crate) fn receive_many(
+        &mut self,
+        host: usize,
+        (ring, number): (usize, u64),
+        operation: InFlight,
+        (socket, group): (SocketId, u16),
+    ) {
+        let user_data = operation.user_data;
+        let result = loop {
+            let buffers = self.machines[host].ring(ring).groups.get(&group);
+            let Some((buffer, span)) = buffers.and_then(|buffers| buffers.front().copied()) else {
+                break -libc::ENOBUFS;
+            };
+            let most = self.draw_moved(host, socket, span.length());
+            let bytes = match self.network.receive(socket, most, false) {
+                Ok(None) => return self.let_wait(host, (ring, number), operation, socket),
+                Ok(Some((bytes, ..))) if bytes.is_empty() => break 0,
+                Ok(Some((bytes, ..))) => bytes,
+                Err(errno) => break -errno,
+            };
+            if !span.is_poisoned() {
+                let what =
+                    format!("buffer {buffer} of group {group} was used before it was picked");
+                self.violations.push(what);
+            }
+            span.fill(&bytes);
+            let ring_of = self.machines[host].ring(ring);
+            ring_of.groups.get_mut(&group).expect("looked up above").pop_front();
+            let (result, flags) = (bytes.len() as i32, CQE_BUFFER | u32::from(buffer) << 16);
+            if self.strikes(host, Fault::MultishotEnds) {
+                self.record(host, What::Completed { shard: ring, user_data, result });
+                return self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags });
+            }
+            self.arrive_with_more(host, ring, Cqe { user_data, result, flags });
+        };
+        self.arrive(host, ring, user_data, result);
     }
 
     /// Queues the bytes. The memory stays the kernel's until the network has taken them, which the

@@ -72,6 +72,11 @@ impl Span {
         saved
     }
 
+    /// Whether all of it still is as the poison left it.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.source().iter().all(|byte| *byte == POISON)
+    }
+
     /// Puts back what was there before the poison.
     pub(crate) fn restore(self, saved: &[MaybeUninit<u8>]) {
         assert_eq!(saved.len(), self.length);

@@ -66,7 +66,7 @@ impl World {
         Some(if intact { result } else { -libc::EFAULT })
     }
 
-    fn strikes(&mut self, host: usize, fault: Fault) -> bool {
+    pub(crate) fn strikes(&mut self, host: usize, fault: Fault) -> bool {
         let strikes = self.machines[host].faults.strikes(fault, &mut self.dice);
         if strikes {
             self.record(host, What::Struck { fault });

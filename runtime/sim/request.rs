@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // It follows the addresses of entries.
 
 use io_uring::opcode;
-use ringhold_runtime::{FIXED_FILE, SEND_FIXED_BUFFER, SocketAddress, Sqe};
+use ringhold_runtime::{BUFFER_SELECT, FIXED_FILE, SEND_FIXED_BUFFER, SocketAddress, Sqe};
 
 use crate::memory::{self, Answer, CallAddress, Span};
 
@@ -55,6 +55,7 @@ pub(crate) enum Request {
     PollReady { file: FileName, events: u32 },
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
+    ReceiveMany { file: FileName, group: u16 },
     Send { file: FileName, span: Span },
     SendZeroCopy { file: FileName, span: Span, arena: Option<u16> },
     Shutdown { file: FileName, how: i32 },
@@ -149,6 +150,9 @@ impl Request {
                 let address = unsafe { Span::new(sqe.address, sqe.offset as usize) };
                 Request::Connect { file, address: SocketAddress::from_bytes(address.source()) }
             }
+            opcode::Recv::CODE if sqe.flags & BUFFER_SELECT != 0 => {
+                Request::ReceiveMany { file, group: sqe.buffer_index }
+            }
             opcode::Recv::CODE => Request::Receive { file, span: span(), flags },
             opcode::Send::CODE => Request::Send { file, span: span() },
             opcode::SendZc::CODE => {
@@ -177,6 +181,14 @@ impl Request {
                 std::slice::from_ref(span)
             }
             _ => &[],
+        }
+    }
+
+    /// The group of provided buffers that it picks from.
+    pub(crate) fn group(&self) -> Option<u16> {
+        match self {
+            Request::ReceiveMany { group, .. } => Some(*group),
+            _ => None,
         }
     }
 
@@ -216,6 +228,7 @@ impl Request {
             | Request::PollReady { .. }
             | Request::Connect { .. }
             | Request::Receive { .. }
+            | Request::ReceiveMany { .. }
             | Request::Send { .. }
             | Request::SendZeroCopy { .. }
             | Request::Shutdown { .. }
@@ -234,6 +247,7 @@ impl Request {
             | Request::PollReady { file, .. }
             | Request::Connect { file, .. }
             | Request::Receive { file, .. }
+            | Request::ReceiveMany { file, .. }
             | Request::Send { file, .. }
             | Request::SendZeroCopy { file, .. }
             | Request::Shutdown { file, .. } => Some(*file),

@@ -98,6 +98,8 @@ pub(crate) struct Ring {
     pub(crate) overflows: u64,
     pub(crate) files: Vec<Option<OpenFile>>,
     pub(crate) arenas: BTreeMap<u16, ArenaEntry>,
+    /// The buffers that each group was provided with, in their order.
+    pub(crate) groups: BTreeMap<u16, VecDeque<(u16, Span)>>,
     pub(crate) waiting: Waiting,
 }
 
@@ -112,6 +114,7 @@ impl Ring {
             overflows: 0,
             files: Vec::new(),
             arenas: BTreeMap::new(),
+            groups: BTreeMap::new(),
             waiting: Waiting::No,
         }
     }

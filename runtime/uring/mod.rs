@@ -6,6 +6,7 @@
 
 mod calls;
 mod donor;
+mod groups;
 mod limits;
 mod processes;
 mod run_call;
@@ -14,6 +15,7 @@ mod signals;
 mod sockets;
 mod wake;
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
@@ -28,12 +30,14 @@ use ringhold_buffers::ARENA_SLOTS;
 
 use crate::call::{Call, CallPointer};
 use crate::kernel::{
-    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, System, Unpark,
+    Wait,
 };
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
 use crate::uring::calls::Answers;
 use crate::uring::donor::DonorRing;
+use crate::uring::groups::GroupRing;
 use crate::uring::wake::{WAKE, WakeEvent};
 
 pub(crate) use limits::pin_this_thread;
@@ -85,6 +89,8 @@ struct Uring {
     answers: Arc<Answers>,
     files: Table,
     buffers: Table,
+    /// Dropped after `ring`, which thereby no longer uses their memory.
+    groups: BTreeMap<u16, GroupRing>,
 }
 
 /// Whether a table of the ring is there.
@@ -122,6 +128,7 @@ impl Uring {
             answers,
             files: Table::Unregistered,
             buffers: Table::Unregistered,
+            groups: BTreeMap::new(),
         })
     }
 
@@ -290,7 +297,30 @@ unsafe impl Kernel for Uring {
         donor::update_slot(&self.ring, u32::from(slot), 0, 0)
     }
 
+    fn add_group(&mut self, group: u16, entries: u16) -> io::Result<()> {
+        let made = GroupRing::register(&self.ring, group, entries)?;
+        self.groups.insert(group, made);
+        Ok(())
+    }
+
+    unsafe fn provide(&mut self, group: u16, buffer: Provided) {
+        let Some(ring) = self.groups.get_mut(&group) else {
+            panic!("group {group} was not made, and was provided with {buffer:?}")
+        };
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { ring.add(buffer) };
+    }
+
+    fn remove_group(&mut self, group: u16) {
+        if let Some(made) = self.groups.remove(&group) {
+            made.unregister(&self.ring, group);
+        }
+    }
+
     fn unregister(&mut self) {
+        for (group, made) in std::mem::take(&mut self.groups) {
+            made.unregister(&self.ring, group);
+        }
         // What fails here is undone by the ring's end; the explicit calls give locked memory back
         // now.
         if self.buffers == Table::Registered {

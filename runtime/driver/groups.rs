@@ -1,0 +1,56 @@
+//! The groups of provided buffers that a driver's kernel has.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use crate::driver::Driver;
+use crate::kernel::Provided;
+
+/// Which numbers of groups are taken.
+#[derive(Default)]
+pub(super) struct GroupNumbers {
+    /// Those that were given back.
+    vacant: Vec<u16>,
+    next: u16,
+}
+
+impl GroupNumbers {
+    fn take(&mut self) -> io::Result<u16> {
+        if let Some(number) = self.vacant.pop() {
+            return Ok(number);
+        }
+        let number = self.next;
+        let next = number.checked_add(1);
+        self.next = next.ok_or_else(|| io::Error::from_raw_os_error(libc::ENFILE))?;
+        Ok(number)
+    }
+}
+
+impl Driver {
+    /// Makes a group with room for `entries` buffers, and gives its number.
+    pub(crate) fn add_group(&mut self, entries: u16) -> io::Result<u16> {
+        let number = self.groups.take()?;
+        match self.kernel.add_group(number, entries) {
+            Ok(()) => Ok(number),
+            Err(error) => {
+                self.groups.vacant.push(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// No receive names the group any more.
+    pub(crate) fn remove_group(&mut self, number: u16) {
+        self.kernel.remove_group(number);
+        self.groups.vacant.push(number);
+    }
+
+    /// Gives the kernel a buffer that the caller keeps, untouched, until the kernel has picked it or
+    /// no receive names the group any more.
+    pub(crate) fn provide(&mut self, group: u16, buffer: Provided) {
+        // SAFETY: the buffer is a lease in a `Group`, which keeps it in place (S2) and hands it out
+        // only when a completion has named it (S1); a receive that names the group, and no other
+        // operation touches it, keeps the group until its final completion (S3).
+        unsafe { self.kernel.provide(group, buffer) };
+    }
+}
