@@ -7,7 +7,7 @@
 mod counts;
 mod due;
 mod groups;
-mod many;
+mod held;
 mod request;
 mod slots;
 mod submit;
@@ -15,6 +15,7 @@ mod waiter;
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -28,6 +29,7 @@ use crate::registry::Remote;
 use crate::sqe::Sqe;
 use crate::task::ReadyQueue;
 use groups::GroupNumbers;
+use held::Held;
 use slots::{SlotState, Slots, polled_after_drop};
 use submit::{push, push_with};
 
@@ -133,11 +135,11 @@ impl Driver {
         waiter: Waiter,
     ) -> io::Result<Key> {
         self.prepare(entry, request)?;
-        let waiter = match request.collector {
-            None => waiter,
-            Some(collector) => waiter.with_collector(collector.clone()),
+        let state = match request.collector {
+            None => SlotState::Waiting(waiter),
+            Some(collector) => SlotState::Held(Held::gathering(waiter, collector)),
         };
-        Ok(self.admit(entry, request.nature, SlotState::Waiting(waiter)))
+        Ok(self.admit(entry, request.nature, state))
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
@@ -148,7 +150,7 @@ impl Driver {
         cancellable: bool,
     ) {
         let nature = Nature { unbounded: false, cancellable };
-        self.admit(&mut entry, nature, SlotState::Orphaned(orphan));
+        self.admit(&mut entry, nature, SlotState::Held(Held::orphan(orphan)));
     }
 
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
@@ -215,16 +217,18 @@ impl Driver {
     }
 
     /// Takes the completion, and frees the slot, if it is there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, key: Key, waker: &Waker) -> Taken {
         let occupied = self.slots.get(key);
         if let SlotState::Done(result) = occupied.slot.state {
-            occupied.free();
+            // A result needs no drop; to forget it spares looking for something that does.
+            mem::forget(occupied.free());
             return Taken::Done(key.completion(result));
         }
         match &occupied.slot.state {
             SlotState::Waiting(known) if known.will_be_woken_by(waker) => Taken::Pending,
             SlotState::Waiting(_) => Taken::NewWaiter,
+            SlotState::Held(held) => held.take(key, waker),
             _ => polled_after_drop(key),
         }
     }
@@ -238,9 +242,10 @@ impl Driver {
     /// if it had been replaced.
     pub(crate) fn set_waiter(&mut self, key: Key, waiter: Waiter) -> Waiter {
         match &mut self.slots.get(key).slot.state {
-            SlotState::Waiting(known) => known.replace(waiter),
+            SlotState::Waiting(known) => mem::replace(known, waiter),
+            SlotState::Held(held) => held.set_waiter(key, waiter),
             SlotState::Done(_) => waiter,
-            SlotState::Orphaned(_) | SlotState::Vacant { .. } => polled_after_drop(key),
+            SlotState::Vacant { .. } => polled_after_drop(key),
         }
     }
 
@@ -262,8 +267,8 @@ impl Driver {
             let cqe = key.completion(-libc::ECANCELED);
             return (Some((orphan, cqe)), state.into_waiter());
         }
-        let orphaned = SlotState::Orphaned(orphan);
-        let state = std::mem::replace(&mut occupied.slot.state, orphaned);
+        let orphaned = SlotState::Held(Held::orphan(orphan));
+        let state = mem::replace(&mut occupied.slot.state, orphaned);
         if cancellable {
             self.cancels.push_back(key);
             self.flush_queues();
@@ -423,19 +428,8 @@ impl Driver {
         match occupied.slot.state.finish(cqe.result) {
             Some(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
             Some(Waiter::Other(waker)) => Some(Due::Wake(waker)),
-            Some(Waiter::Many(many)) => many.wake_last(ready),
-            None => Some(self.reclaim(key, cqe.result)),
+            None => self.end_held(key, cqe.result, ready),
         }
-    }
-
-    /// Nobody waited: the slot was all that kept the operation.
-    #[cold]
-    fn reclaim(&mut self, key: Key, result: i32) -> Due {
-        let SlotState::Orphaned(orphan) = self.slots.get(key).free() else {
-            panic!("operation {key:?} completed twice");
-        };
-        self.counts.reclaimed += 1;
-        Due::Release((orphan, key.completion(result)))
     }
 
     /// Asks the kernel to cancel everything that can be. Operations that wait for room end without
@@ -444,7 +438,7 @@ impl Driver {
     pub(crate) fn cancel_all(&mut self) {
         // What started after this would not be cancelled, and could hold the drain up for ever.
         self.refusing = true;
-        for (key, entry) in std::mem::take(&mut self.backlog) {
+        for (key, entry) in mem::take(&mut self.backlog) {
             match self.slots.find(key) {
                 Some(occupied) if !occupied.slot.nature.cancellable => {
                     self.backlog.push_back((key, entry));

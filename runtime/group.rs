@@ -39,8 +39,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `Unsupported` where no shard is running, and by a kernel that has none; `ENOMEM` where locked
-    /// memory is short; `ENFILE` where the shard has as many as it can.
+    /// `Unsupported` where no shard is running, and by a kernel that has none; `ENOMEM` where
+    /// locked memory is short; `ENFILE` where the shard has as many as it can.
     pub fn new(entries: u16) -> io::Result<Arc<Group>> {
         let made = context::with_shard(|shard| {
             let shard = shard.ok_or(io::ErrorKind::Unsupported)?;
@@ -80,11 +80,10 @@ impl Group {
     ///
     /// The lease.
     pub fn provide(&self, lease: Lease) -> Result<(), Lease> {
-        let provided = context::with_shard(|shard| match shard {
+        context::with_shard(|shard| match shard {
             Some(shard) if shard.id() == self.remote.id() => self.provide_here(shard, lease),
             _ => Err(lease),
-        });
-        provided
+        })
     }
 
     fn provide_here(&self, shard: &Shard, lease: Lease) -> Result<(), Lease> {

@@ -45,8 +45,8 @@ impl Driver {
         self.groups.vacant.push(number);
     }
 
-    /// Gives the kernel a buffer that the caller keeps, untouched, until the kernel has picked it or
-    /// no receive names the group any more.
+    /// Gives the kernel a buffer that the caller keeps, untouched, until the kernel has picked it
+    /// or no receive names the group any more.
     pub(crate) fn provide(&mut self, group: u16, buffer: Provided) {
         // SAFETY: the buffer is a lease in a `Group`, which keeps it in place (S2) and hands it out
         // only when a completion has named it (S1); a receive that names the group, and no other

@@ -4,8 +4,9 @@ use std::fmt;
 use std::mem;
 
 use crate::driver::Waiter;
+use crate::driver::held::Held;
 use crate::kernel::Cqe;
-use crate::op::{Operation, Orphan};
+use crate::op::Operation;
 
 /// Names one operation for as long as anybody may ask for it: the slot's index and the generation
 /// of its use.
@@ -83,8 +84,8 @@ pub(super) enum SlotState {
     Waiting(Waiter),
     /// The final completion came, with this result; the future hasn't looked yet.
     Done(i32),
-    /// The future is gone; the resources stay here until the final completion.
-    Orphaned(Box<dyn Orphan>),
+    /// The final completion is for more than a waiter.
+    Held(Box<Held>),
 }
 
 impl SlotState {
@@ -102,7 +103,8 @@ impl SlotState {
     pub(super) fn into_waiter(self) -> Option<Waiter> {
         match self {
             SlotState::Waiting(waiter) => Some(waiter),
-            SlotState::Vacant { .. } | SlotState::Done(_) | SlotState::Orphaned(_) => None,
+            SlotState::Held(held) => held.into_waiter(),
+            SlotState::Vacant { .. } | SlotState::Done(_) => None,
         }
     }
 }

@@ -1,11 +1,7 @@
 //! Who waits for an operation.
 
-use std::mem;
-use std::sync::Arc;
 use std::task::Waker;
 
-use crate::collector::Collector;
-use crate::driver::many::Many;
 use crate::registry::ShardId;
 use crate::task::TaskRef;
 
@@ -16,8 +12,6 @@ use crate::task::TaskRef;
 pub(crate) enum Waiter {
     Task(TaskRef),
     Other(Waker),
-    /// Of an operation that completes more than once.
-    Many(Box<Many>),
 }
 
 impl Waiter {
@@ -35,21 +29,6 @@ impl Waiter {
         match self {
             Waiter::Task(task) => task.is_woken_by(waker),
             Waiter::Other(known) => known.will_wake(waker),
-            Waiter::Many(many) => many.last.will_be_woken_by(waker),
-        }
-    }
-
-    /// For an operation whose other completions go to `collector`.
-    #[cold]
-    pub(super) fn with_collector(self, collector: Arc<dyn Collector>) -> Waiter {
-        Waiter::Many(Box::new(Many { last: self, collector }))
-    }
-
-    /// Waits by `waiter` from now on, and gives who did.
-    pub(super) fn replace(&mut self, waiter: Waiter) -> Waiter {
-        match self {
-            Waiter::Many(many) => many.last.replace(waiter),
-            known => mem::replace(known, waiter),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`: whatever arrives, in leases that the kernel picks.
+//! `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`: what arrives, in leases that the kernel picks.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -61,8 +61,8 @@ impl ReceiveMany {
     }
 }
 
-// SAFETY: the entry points to nothing; the buffers that the kernel writes to are those of the group,
-// which keeps them until it is dropped (S1, S2), and this holds a count of it.
+// SAFETY: the entry points to nothing; the buffers that the kernel writes to are those of the
+// group, which keeps them until it is dropped (S1, S2), and this holds a count of it.
 unsafe impl Operation for ReceiveMany {
     /// 0 at the end of the stream; anything else means that the kernel stopped before: an error, or
     /// because it may.

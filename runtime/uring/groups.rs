@@ -1,5 +1,7 @@
 //! Rings of provided buffers.
 
+#![allow(unsafe_code)] // Memory that is shared with the kernel.
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 use std::ptr::NonNull;
@@ -25,7 +27,7 @@ impl GroupRing {
         assert!(entries.is_power_of_two(), "a ring has a power of two of entries");
         let bytes = (usize::from(entries) * size_of::<BufRingEntry>()).next_multiple_of(4096);
         let layout = Layout::from_size_align(bytes, 4096).expect("a small layout");
-        // SAFETY: the layout is not empty.
+        // SAFETY: the layout is not empty, and nobody else has the memory yet (S8).
         let memory = unsafe { alloc_zeroed(layout) }.cast::<BufRingEntry>();
         let Some(memory) = NonNull::new(memory) else {
             return Err(io::ErrorKind::OutOfMemory.into());
@@ -33,8 +35,8 @@ impl GroupRing {
         let made = GroupRing { entries: memory, layout, mask: entries - 1, tail: 0 };
         let address = memory.as_ptr().expose_provenance() as u64;
         // SAFETY: the memory is page-aligned, as long as the entries, and stays allocated until the
-        // ring is unregistered, by `unregister` or by the end of the io_uring, which its owner drops
-        // before this (S2).
+        // ring is unregistered, by `unregister` or by the end of the io_uring, which its owner
+        // drops before this (S2).
         unsafe {
             ring.submitter().register_buf_ring_with_flags(address, entries, group, 0)?;
         }
@@ -49,8 +51,8 @@ impl GroupRing {
     /// As for `Kernel::provide`.
     pub(super) unsafe fn add(&mut self, buffer: Provided) {
         // SAFETY: the index is within the entries; the kernel reads an entry only after the tail
-        // below says that it is there, and has read what stood in it before the group could be given
-        // another buffer (S8).
+        // below says that it is there, and has read what stood in it before the group could be
+        // given another buffer (S8).
         unsafe {
             let entry = &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask));
             entry.set_addr(buffer.address as u64);
@@ -74,8 +76,8 @@ impl GroupRing {
 
 impl Drop for GroupRing {
     fn drop(&mut self) {
-        // SAFETY: allocated by `register` with this layout; the kernel doesn't read it any more, and
-        // where it wasn't unregistered it has pages of its own hold on, which it only reads (S2).
+        // SAFETY: allocated by `register` with this layout; the kernel no longer reads it, and where
+        // it wasn't unregistered it holds the pages itself, and only reads them (S2).
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
     }
 }

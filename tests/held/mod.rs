@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_runtime::{
-    ArenaEntry, Builder, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, Sqe, System,
-    Unpark, Wait,
+    ArenaEntry, Builder, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull,
+    Sqe, System, Unpark, Wait,
 };
 use runtime::buffers::{IoBuf, IoBufMut};
 use runtime::runtime::StartError;
@@ -208,7 +208,7 @@ unsafe impl Kernel for HeldKernel {
         let before = batch.len();
         self.linux.reap(batch);
         let mut addresses = self.account.addresses();
-        for cqe in &batch[before..] {
+        for cqe in batch[before..].iter().filter(|cqe| !cqe.has_more()) {
             addresses.remove(&(self.shard, cqe.user_data));
         }
         while batch.len() < batch.capacity()
@@ -240,6 +240,19 @@ unsafe impl Kernel for HeldKernel {
 
     fn detach_arena(&mut self, slot: u16) -> io::Result<()> {
         self.linux.detach_arena(slot)
+    }
+
+    fn add_group(&mut self, group: u16, entries: u16) -> io::Result<()> {
+        self.linux.add_group(group, entries)
+    }
+
+    unsafe fn provide(&mut self, group: u16, buffer: Provided) {
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { self.linux.provide(group, buffer) };
+    }
+
+    fn remove_group(&mut self, group: u16) {
+        self.linux.remove_group(group);
     }
 
     fn unregister(&mut self) {
