@@ -76,8 +76,8 @@ impl GroupRing {
 
 impl Drop for GroupRing {
     fn drop(&mut self) {
-        // SAFETY: allocated by `register` with this layout; the kernel no longer reads it, and where
-        // it wasn't unregistered it holds the pages itself, and only reads them (S2).
+        // SAFETY: allocated by `register` with this layout. The kernel no longer reads it; if it
+        // wasn't unregistered, the kernel holds the pages itself and only reads them (S2).
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
     }
 }
