@@ -23,6 +23,8 @@ pub enum Command {
     Spawn(Measure),
     /// Tasks that wake themselves and give way to each other.
     Yield(Measure),
+    /// A TCP server that sends back what it gets, driven from another CPU.
+    Echo(Echo),
     /// Runs one contender in this process: what the other commands start, once a contender and
     /// round.
     #[command(hide = true)]
@@ -49,6 +51,51 @@ pub enum Api {
     At,
     /// Both, as two contenders.
     Both,
+}
+
+/// Which of Ringhold's ways to read and write a stream is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamApi {
+    /// tokio's `AsyncReadExt` and `AsyncWriteExt`.
+    Poll,
+    /// `read_owned` and `write_all_owned`.
+    Owned,
+    /// Both, as two contenders.
+    Both,
+}
+
+#[derive(Debug, Parser)]
+pub struct Echo {
+    /// Connections, with one message of 64 bytes on its way each.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub connections: u32,
+    /// The contenders beside ringhold.
+    #[arg(long, value_delimiter = ',', default_value = "raw")]
+    pub vs: Vec<Contender>,
+    /// Leave ringhold out.
+    #[arg(long)]
+    pub without_ringhold: bool,
+    /// Which of ringhold's ways to read and write.
+    #[arg(long, default_value = "both")]
+    pub api: StreamApi,
+    /// Rounds; each runs every contender once, in turn, each in a fresh process.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Measured messages a contender and round.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ops: u64,
+    /// The server's CPU. Default: the last one allowed.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+    /// Drive it from its own CPU, instead of the first one allowed.
+    #[arg(long)]
+    pub one_cpu: bool,
+    /// One round of 2000 messages: shows that everything runs, measures nothing.
+    #[arg(long, conflicts_with_all = ["rounds", "ops"])]
+    pub miniature: bool,
+    /// Write the results to this file, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Parser)]
@@ -108,6 +155,8 @@ pub struct Plan {
     pub ops: u64,
     pub pages: u64,
     pub cpu: usize,
+    /// The CPU that the load comes from, where that is another process.
+    pub driver: Option<usize>,
     pub latency: bool,
 }
 
@@ -120,6 +169,7 @@ impl Measure {
             Workload::Read => (32, 400_000),
             Workload::Spawn => (1_000, 1_000_000),
             Workload::Yield => (1_000, 10_000_000),
+            Workload::Echo => return Err("an echo has a plan of its own".to_owned()),
         };
         let (rounds, ops, size_mib) = if self.miniature {
             (1, MINIATURE_OPS, 1)
@@ -133,10 +183,8 @@ impl Measure {
             rounds,
             ops,
             pages: size_mib * 1024 * 1024 / PAGE_BYTES as u64,
-            cpu: match self.cpu {
-                Some(cpu) => cpu,
-                None => crate::rounds::last_allowed_cpu().map_err(|error| error.to_string())?,
-            },
+            cpu: cpu_or_last(self.cpu)?,
+            driver: None,
             latency: self.latency,
         })
     }
@@ -151,23 +199,62 @@ impl Measure {
     }
 
     fn contenders(&self, workload: Workload) -> Result<Vec<Contender>, String> {
-        let mut contenders = Vec::new();
-        if !self.without_ringhold {
-            match (workload, self.api) {
-                (Workload::Read, Api::At) => contenders.push(Contender::RingholdAt),
-                (Workload::Read, Api::Both) => {
-                    contenders.extend([Contender::Ringhold, Contender::RingholdAt]);
-                }
-                _ => contenders.push(Contender::Ringhold),
-            }
+        let own: &[Contender] = match (workload, self.api) {
+            _ if self.without_ringhold => &[],
+            (Workload::Read, Api::At) => &[Contender::RingholdAt],
+            (Workload::Read, Api::Both) => &[Contender::Ringhold, Contender::RingholdAt],
+            _ => &[Contender::Ringhold],
+        };
+        beside(own, &self.vs)
+    }
+}
+
+impl Echo {
+    /// The plan.
+    pub fn plan(&self) -> Result<Plan, String> {
+        let own: &[Contender] = match self.api {
+            _ if self.without_ringhold => &[],
+            StreamApi::Poll => &[Contender::Ringhold],
+            StreamApi::Owned => &[Contender::RingholdOwned],
+            StreamApi::Both => &[Contender::Ringhold, Contender::RingholdOwned],
+        };
+        let cpu = cpu_or_last(self.cpu)?;
+        let driver = match self.one_cpu {
+            true => cpu,
+            false => crate::rounds::first_allowed_cpu().map_err(|error| error.to_string())?,
+        };
+        let (rounds, ops) =
+            if self.miniature { (1, MINIATURE_OPS) } else { (self.rounds, self.ops) };
+        Ok(Plan {
+            workload: Workload::Echo,
+            contenders: beside(own, &self.vs)?,
+            tasks: self.connections,
+            rounds,
+            ops,
+            pages: 0,
+            cpu,
+            driver: Some(driver),
+            latency: true,
+        })
+    }
+}
+
+/// The contenders: our own, and then the others, each once.
+fn beside(own: &[Contender], others: &[Contender]) -> Result<Vec<Contender>, String> {
+    let mut contenders = own.to_vec();
+    for contender in others {
+        contender.available()?;
+        if !contenders.contains(contender) {
+            contenders.push(*contender);
         }
-        for contender in &self.vs {
-            contender.available()?;
-            if !contenders.contains(contender) {
-                contenders.push(*contender);
-            }
-        }
-        Ok(contenders)
+    }
+    Ok(contenders)
+}
+
+fn cpu_or_last(cpu: Option<usize>) -> Result<usize, String> {
+    match cpu {
+        Some(cpu) => Ok(cpu),
+        None => crate::rounds::last_allowed_cpu().map_err(|error| error.to_string()),
     }
 }
 
@@ -201,6 +288,19 @@ mod tests {
     fn a_miniature_is_one_round_of_2000() {
         let plan = plan_of("bench spawn --miniature").unwrap();
         assert_eq!((plan.tasks, plan.rounds, plan.ops), (1_000, 1, 2_000));
+    }
+
+    #[test]
+    fn an_echo_has_both_ways_and_is_driven_from_the_first_cpu_or_its_own() {
+        let args = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Echo(echo) => echo.plan().unwrap(),
+            other => panic!("no echo: {other:?}"),
+        };
+        let plan = args("bench echo --connections 3 --vs raw");
+        let own = [Contender::Ringhold, Contender::RingholdOwned, Contender::Raw];
+        assert_eq!((plan.tasks, &plan.contenders[..]), (3, &own[..]));
+        let one = args("bench echo --one-cpu --api poll");
+        assert_eq!((one.driver, one.contenders[0]), (Some(one.cpu), Contender::Ringhold));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Contender {
     Ringhold,
     /// Ringhold, reading with `read_at` into a `Vec<u8>`.
     RingholdAt,
+    /// Ringhold, echoing with `read_owned` and `write_all_owned`.
+    RingholdOwned,
     /// tokio-uring, reading with fixed buffers.
     TokioUring,
     /// compio.
@@ -30,7 +32,7 @@ impl Contender {
     /// Whether this binary holds the contender.
     pub fn available(self) -> Result<(), String> {
         match self {
-            Self::Raw | Self::Ringhold | Self::RingholdAt => Ok(()),
+            Self::Raw | Self::Ringhold | Self::RingholdAt | Self::RingholdOwned => Ok(()),
             _ if cfg!(feature = "peers") => Ok(()),
             _ => Err(format!(
                 "{self} is a peer, and this binary was built without `--features peers`"
@@ -42,7 +44,9 @@ impl Contender {
     pub fn run(self, load: &Load) -> io::Result<Sample> {
         match self {
             Self::Raw => crate::raw::run(load),
-            Self::Ringhold => crate::ringhold::run(load, crate::ringhold::Read::Fixed),
+            Self::Ringhold | Self::RingholdOwned => {
+                crate::ringhold::run(load, crate::ringhold::Read::Fixed)
+            }
             Self::RingholdAt => crate::ringhold::run(load, crate::ringhold::Read::At),
             #[cfg(feature = "peers")]
             Self::TokioUring => crate::tokio_uring::run(load),
@@ -64,6 +68,7 @@ impl fmt::Display for Contender {
             Self::Raw => "raw",
             Self::Ringhold => "ringhold",
             Self::RingholdAt => "ringhold-at",
+            Self::RingholdOwned => "ringhold-owned",
             Self::TokioUring => "tokio-uring",
             Self::Compio => "compio",
             Self::Monoio => "monoio",

@@ -18,6 +18,7 @@ use crate::meter::{Meter, Sample};
 pub fn run(load: &Load) -> io::Result<Sample> {
     let part = match load.workload {
         Workload::Read => return Err(io::Error::other("the bare executor reads nothing")),
+        Workload::Echo => return Err(load.is_served()),
         Workload::Spawn => spawn_and_join,
         Workload::Yield => give_way,
     };

@@ -2,6 +2,7 @@
 //! brought.
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub enum Workload {
     Read,
     Spawn,
     Yield,
+    Echo,
 }
 
 /// One contender's work in one round, as the parent hands it to the child.
@@ -40,6 +42,11 @@ pub struct Load {
 }
 
 impl Load {
+    /// An echo is no work that a contender does by itself: its server is driven by the parent.
+    pub fn is_served(&self) -> io::Error {
+        io::Error::other(format!("{:?} is served, and not run", self.workload))
+    }
+
     /// Each task's share of the warm-up. It draws other offsets than the measured part.
     pub fn warm_up_shares(&self) -> Vec<Share> {
         self.shares(self.warm_up_ops, 0x5745_4c43_4f4d_4500, None)

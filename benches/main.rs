@@ -4,6 +4,7 @@
 mod args;
 mod cached_file;
 mod contender;
+mod echo;
 mod instructions;
 mod least;
 mod load;
@@ -23,11 +24,12 @@ mod tokio;
 mod tokio_uring;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Command, Contend, Measure};
+use args::{Command, Contend, Echo, Measure};
 use load::Workload;
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Read(measure) => measure_all(Workload::Read, &measure),
         Command::Spawn(measure) => measure_all(Workload::Spawn, &measure),
         Command::Yield(measure) => measure_all(Workload::Yield, &measure),
+        Command::Echo(echo) => measure_echo(&echo),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,7 +54,7 @@ fn measure_all(workload: Workload, measure: &Measure) -> Result<(), Box<dyn Erro
     let plan = measure.plan(workload)?;
     let file = match workload {
         Workload::Read => Some(cached_file::CachedFile::create(measure.directory(), plan.pages)?),
-        Workload::Spawn | Workload::Yield => None,
+        Workload::Spawn | Workload::Yield | Workload::Echo => None,
     };
     let path = file.as_ref().map(|file| file.path().to_path_buf()).unwrap_or_default();
     let report = if measure.instructions {
@@ -61,9 +64,22 @@ fn measure_all(workload: Workload, measure: &Measure) -> Result<(), Box<dyn Erro
         let samples = rounds::run(&plan, &path)?;
         report::Report::of_samples(&plan, &samples)
     };
+    publish(&report, measure.json.as_deref())
+}
+
+/// The parent of an echo drives the servers itself.
+fn measure_echo(echo: &Echo) -> Result<(), Box<dyn Error>> {
+    let plan = echo.plan()?;
+    let polling = echo::Haltpoll::set();
+    let samples = rounds::run(&plan, Path::new(""))?;
+    drop(polling);
+    publish(&report::Report::of_samples(&plan, &samples), echo.json.as_deref())
+}
+
+fn publish(report: &report::Report, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
     print!("{report}");
-    if let Some(target) = &measure.json {
-        std::fs::write(target, serde_json::to_string_pretty(&report)? + "\n")
+    if let Some(target) = json {
+        std::fs::write(target, serde_json::to_string_pretty(report)? + "\n")
             .map_err(|error| format!("{}: {error}", target.display()))?;
     }
     Ok(())
@@ -74,6 +90,9 @@ fn measure_all(workload: Workload, measure: &Measure) -> Result<(), Box<dyn Erro
 fn contend_here(contend: &Contend) -> Result<(), Box<dyn Error>> {
     rounds::pin_to(contend.cpu)?;
     let load: load::Load = serde_json::from_str(&contend.load)?;
+    if load.workload == Workload::Echo {
+        return Ok(echo::serve(contend.contender, &load)?);
+    }
     let sample = contend.contender.run(&load)?;
     println!("{}", serde_json::to_string(&sample)?);
     Ok(())

@@ -1,6 +1,8 @@
 //! What a child measures: wall and CPU time of the measured part and, if asked, each operation's
 //! latency.
 
+use std::fs;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -61,14 +63,27 @@ impl Meter {
     }
 }
 
+/// The CPU time of another process so far, all its threads together.
+pub fn cpu_time_of(process: u32) -> io::Result<Duration> {
+    let path = format!("/proc/{process}/task");
+    let mut nanos = 0;
+    for thread in fs::read_dir(&path)? {
+        // Nanoseconds on the CPU are the first of its numbers.
+        let numbers = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let first = numbers.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+        nanos += first.ok_or_else(|| io::Error::other(format!("{path}: {numbers:?}")))?;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 fn process_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-const BUCKETS_A_DOUBLING: u64 = 16;
+const BUCKETS_A_DOUBLING: u64 = 64;
 
-/// Counts of latencies, sixteen buckets to a doubling: percentiles within 7 %.
+/// Counts of latencies, 64 buckets to a doubling: percentiles within 1.6 %.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: Box<[AtomicU64]>,
@@ -106,7 +121,7 @@ fn bucket_of(ns: u64) -> usize {
     if ns < BUCKETS_A_DOUBLING {
         return ns as usize;
     }
-    let doubling = u64::from(ns.ilog2()) - 4;
+    let doubling = u64::from(ns.ilog2() - BUCKETS_A_DOUBLING.ilog2());
     ((doubling + 1) * BUCKETS_A_DOUBLING + ((ns >> doubling) - BUCKETS_A_DOUBLING)) as usize
 }
 
@@ -124,8 +139,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_is_found_again_within_a_sixteenth() {
-        for (ns, lower) in [(0, 0), (15, 15), (16, 16), (31, 31), (33, 32), (1_000, 992)] {
+    fn a_latency_is_found_again_within_a_sixty_fourth() {
+        for (ns, lower) in [(0, 0), (63, 63), (64, 64), (127, 127), (129, 128), (1_001, 1_000)] {
             assert_eq!(lower_bound_of(bucket_of(ns)), lower, "{ns} ns");
         }
     }

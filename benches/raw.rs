@@ -19,6 +19,7 @@ pub fn run(load: &Load) -> io::Result<Sample> {
     match load.workload {
         Workload::Read => read(load),
         Workload::Spawn | Workload::Yield => crate::least::run(load),
+        Workload::Echo => Err(load.is_served()),
     }
 }
 
@@ -63,7 +64,7 @@ fn read(load: &Load) -> io::Result<Sample> {
 
 /// A ring with the flags of Ringhold's own; NO_SQARRAY is dropped where the kernel doesn't know it
 /// (before 6.6).
-fn set_up(entries: u32) -> io::Result<IoUring> {
+pub fn set_up(entries: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()

@@ -38,6 +38,9 @@ impl Spread {
 /// there.
 const TOKIO: &str = "tokio";
 
+/// The limit's name among the contenders.
+const RAW: &str = "raw";
+
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub workload: Workload,
@@ -58,6 +61,9 @@ pub struct Parameters {
     /// operation.
     pub clocked: bool,
     pub cpu: usize,
+    /// The CPU that the load comes from, where that is another process; `echo` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<usize>,
     pub kernel: String,
     /// UTC.
     pub date: String,
@@ -73,6 +79,12 @@ pub struct Outcome {
     pub ratio_to_raw: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ns_per_op: Option<Spread>,
+    /// Operations a second over those of each other contender, of the same round.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rate_to: BTreeMap<String, Spread>,
+    /// The slowest percent's latency over that of each other contender, of the same round.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub p99_to: BTreeMap<String, Spread>,
     /// CPU time an operation over that of each other contender, of the same round: below 1 is
     /// cheaper.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -103,6 +115,8 @@ impl Report {
             ops_per_s: None,
             ratio_to_raw: None,
             cpu_ns_per_op: None,
+            rate_to: BTreeMap::new(),
+            p99_to: BTreeMap::new(),
             cost_to: BTreeMap::new(),
             latency_p50_ns: None,
             latency_p99_ns: None,
@@ -121,18 +135,22 @@ fn outcome(plan: &Plan, samples: &[Vec<Sample>], index: usize) -> Outcome {
         Spread::of(samples.iter().filter_map(|round| value(round)))
     };
     let raw = plan.contenders.iter().position(|contender| *contender == Contender::Raw);
-    let others = plan.contenders.iter().enumerate().filter(|(other, _)| *other != index);
-    let cost_to = others.filter_map(|(other, contender)| {
-        let cost =
-            |round: &[Sample]| Some(round[index].cpu_ns_per_op() / round[other].cpu_ns_per_op());
-        Some((contender.to_string(), per_round(&cost)?))
-    });
+    let to_others = |value: &dyn Fn(&Sample) -> Option<f64>| -> BTreeMap<String, Spread> {
+        let others = plan.contenders.iter().enumerate().filter(|(other, _)| *other != index);
+        let ratios = others.filter_map(|(other, contender)| {
+            let ratio = |round: &[Sample]| Some(value(&round[index])? / value(&round[other])?);
+            Some((contender.to_string(), per_round(&ratio)?))
+        });
+        ratios.collect()
+    };
     Outcome {
         contender: plan.contenders[index].to_string(),
         ops_per_s: per_round(&|round| Some(round[index].ops_per_s())),
         ratio_to_raw: per_round(&|round| Some(round[index].ops_per_s() / round[raw?].ops_per_s())),
         cpu_ns_per_op: per_round(&|round| Some(round[index].cpu_ns_per_op())),
-        cost_to: cost_to.collect(),
+        rate_to: to_others(&|sample| Some(sample.ops_per_s())),
+        p99_to: to_others(&|sample| Some(sample.latency_ns?.p99 as f64)),
+        cost_to: to_others(&|sample| Some(sample.cpu_ns_per_op())),
         latency_p50_ns: per_round(&|round| Some(round[index].latency_ns?.p50 as f64)),
         latency_p99_ns: per_round(&|round| Some(round[index].latency_ns?.p99 as f64)),
         instructions_per_op: None,
@@ -149,6 +167,7 @@ impl Parameters {
             file_bytes: read.then_some(plan.pages * PAGE_BYTES as u64),
             clocked: plan.latency,
             cpu: plan.cpu,
+            driver: plan.driver,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             date: utc_date(SystemTime::now()),
         }
@@ -167,6 +186,10 @@ impl fmt::Display for Report {
             }
             Workload::Yield => {
                 write!(formatter, "yield: {tasks} tasks that give way to each other")?
+            }
+            Workload::Echo => {
+                let from = self.parameters.driver.unwrap_or(*cpu);
+                write!(formatter, "echo: {tasks} connections, driven from CPU {from}")?
             }
         }
         writeln!(formatter, "; kernel {kernel}, CPU {cpu}, {date}")?;
@@ -189,8 +212,9 @@ impl Report {
     }
 
     fn table_of_times(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heads = ("contender", "ops/s", "ratio to raw", "CPU ns/op");
-        write!(formatter, "{:<12} {:>12} {:>21} {:>24}", heads.0, heads.1, heads.2, heads.3)?;
+        let heads = ("contender", "ops/s", "ratio to raw", "CPU ns/op", "CPU to raw's");
+        write!(formatter, "{:<14} {:>9} {:>21}", heads.0, heads.1, heads.2)?;
+        write!(formatter, " {:>26} {:>21}", heads.3, heads.4)?;
         let beside_tokio = self.results.iter().any(|outcome| outcome.cost_to.contains_key(TOKIO));
         if beside_tokio {
             write!(formatter, " {:>21}", "CPU to tokio's")?;
@@ -201,7 +225,9 @@ impl Report {
             let rate = outcome.ops_per_s.map_or(f64::NAN, |spread| spread.median);
             let ratio = in_words(outcome.ratio_to_raw, 3);
             let cost = in_words(outcome.cpu_ns_per_op, 1);
-            write!(formatter, "{:<12} {rate:>12.0} {ratio:>21} {cost:>24}", outcome.contender)?;
+            let to_raw = in_words(outcome.cost_to.get(RAW).copied(), 3);
+            write!(formatter, "{:<14} {rate:>9.0} {ratio:>21}", outcome.contender)?;
+            write!(formatter, " {cost:>26} {to_raw:>21}")?;
             if beside_tokio {
                 write!(formatter, " {:>21}", in_words(outcome.cost_to.get(TOKIO).copied(), 3))?;
             }
@@ -259,6 +285,7 @@ mod tests {
             ops: 1_000,
             pages: 256,
             cpu: 0,
+            driver: None,
             latency: false,
         }
     }

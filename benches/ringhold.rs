@@ -23,6 +23,7 @@ pub fn run(load: &Load, read: Read) -> io::Result<Sample> {
         match (load.workload, read) {
             (Workload::Read, Read::Fixed) => read_fixed(load).await,
             (Workload::Read, Read::At) => read_at(load).await,
+            (Workload::Echo, _) => Err(load.is_served()),
             (Workload::Spawn, _) => {
                 spawn_and_join(load, load.warm_up_ops).await;
                 let meter = Meter::start();

@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::args::Plan;
 use crate::contender::Contender;
+use crate::echo;
 use crate::load::Load;
 use crate::meter::Sample;
 
@@ -26,7 +27,10 @@ pub fn run(plan: &Plan, file: &Path) -> io::Result<Vec<Vec<Sample>>> {
         for index in order(plan.contenders.len(), round) {
             let contender = plan.contenders[index];
             let mut command = command_of(contender, &load, plan.cpu)?;
-            of_round[index] = Some(sample_of(contender, &mut command)?);
+            of_round[index] = Some(match plan.driver {
+                None => sample_of(contender, &mut command)?,
+                Some(cpu) => echo::sample_of(contender, &mut command, &load, cpu)?,
+            });
         }
         samples.push(of_round.into_iter().flatten().collect());
         eprintln!("round {} of {}", round + 1, plan.rounds);
@@ -112,9 +116,19 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
 
 /// The highest CPU this process may use: the lowest ones serve more interrupts.
 pub fn last_allowed_cpu() -> io::Result<usize> {
+    let last = allowed_cpus()?.pop();
+    last.ok_or_else(|| io::Error::other("no CPU is allowed"))
+}
+
+/// The lowest CPU this process may use.
+pub fn first_allowed_cpu() -> io::Result<usize> {
+    let first = allowed_cpus()?.first().copied();
+    first.ok_or_else(|| io::Error::other("no CPU is allowed"))
+}
+
+fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
-    let allowed = (0..CpuSet::MAX_CPU).rev().find(|cpu| set.is_set(*cpu));
-    allowed.ok_or_else(|| io::Error::other("no CPU is allowed"))
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
 #[cfg(test)]

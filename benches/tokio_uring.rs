@@ -18,6 +18,7 @@ pub fn run(load: &Load) -> io::Result<Sample> {
     tokio_uring::builder().entries(entries).start(async {
         match load.workload {
             Workload::Read => read(load).await,
+            Workload::Echo => Err(load.is_served()),
             Workload::Spawn => {
                 spawn_and_join(load, load.warm_up_ops).await;
                 let meter = Meter::start();
