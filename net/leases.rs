@@ -12,7 +12,7 @@ use ringhold_buffers::{Lease, LeaseError};
 use ringhold_runtime::ops::{Keeper, Kept, ReceiveMany, Received, fill};
 use ringhold_runtime::{Group, Leasing, Op, lease, poll_budget, try_lease};
 
-use crate::sides::{Awaiting, Direction, Ticket};
+use crate::sides::{Awaiting, Direction, Side, Ticket};
 use crate::stream::Stream;
 
 /// How many leases the kernel has of one stream at most: enough to go on receiving while the
@@ -52,14 +52,18 @@ impl fmt::Debug for Leases<'_> {
 /// What an abandoned receive brings is the stream's.
 impl Keeper<(io::Result<u32>, Arc<Received>)> for Ticket {
     fn keep(self, (outcome, received): (io::Result<u32>, Arc<Received>)) {
-        while let Some(lease) = received.take() {
-            self.add(&lease);
-        }
-        match outcome {
-            // That the kernel stopped is of no interest to who reads in another way.
-            Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => self.add_error(error),
-            _ => {}
-        }
+        keep(self.side(), &received, outcome);
+    }
+}
+
+fn keep(side: &Side, received: &Received, outcome: io::Result<u32>) {
+    while let Some(lease) = received.take() {
+        side.add(&lease);
+    }
+    match outcome {
+        // That the kernel stopped is of no interest to who reads in another way.
+        Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => side.add_error(error),
+        _ => {}
     }
 }
 
@@ -141,7 +145,7 @@ impl<'a> Leases<'a> {
         let ((outcome, _), ticket) = ready!(Pin::new(receiving).poll(cx)).take();
         self.receiving = None;
         self.ended = Some(outcome);
-        if let Some(awaiting) = self.awaiting.take() {
+        if let Some(mut awaiting) = self.awaiting.take() {
             awaiting.finish(ticket);
         }
         Poll::Ready(None)
@@ -249,8 +253,8 @@ impl Drop for Leases<'_> {
         if self.receiving.is_none()
             && let Some(received) = self.received.take()
         {
-            let ticket = Ticket::new(&self.stream.sides, Direction::In);
-            ticket.keep((self.ended.take().unwrap_or(Ok(0)), received));
+            let outcome = self.ended.take().unwrap_or(Ok(0));
+            keep(self.stream.side(Direction::In), &received, outcome);
         }
     }
 }

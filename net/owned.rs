@@ -1,6 +1,9 @@
 //! The owned and the fixed forms: buffers go in with an operation of the ring, and come back.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
 use ringhold_runtime::ops::{Fixed, Kept, Read, Receive, Send as SendOp, Write, fill};
@@ -82,21 +85,26 @@ impl Stream {
     }
 
     /// Reads by an operation, unless an earlier one has brought something already.
+    #[inline]
     async fn read_by<B, T>(&self, mut buffer: B, make: impl Fn(B) -> T) -> Transfer<B>
     where
         B: IoBufMut,
         T: Operation<Output = Transfer<B>>,
     {
-        self.settle(Direction::In).await;
-        let take = |bytes: &[u8]| fill(&mut buffer, bytes);
-        match self.side(Direction::In).deliver(false, take) {
-            Some(Ok(count)) => Ok((count, buffer)),
-            Some(Err(error)) => Err(Failed { error, buffer }),
-            None => self.transfer(Direction::In, buffer, make).await,
+        let side = self.side(Direction::In);
+        if side.may_hold_something() {
+            self.settle(Direction::In).await;
+            match side.deliver(false, |bytes: &[u8]| fill(&mut buffer, bytes)) {
+                Some(Ok(count)) => return Ok((count, buffer)),
+                Some(Err(error)) => return Err(Failed { error, buffer }),
+                None => {}
+            }
         }
+        self.transfer(Direction::In, buffer, make).await
     }
 
     /// Waits for this direction's orphans, and runs an operation of which nothing gets lost.
+    #[inline]
     async fn transfer<B, T>(
         &self,
         direction: Direction,
@@ -108,14 +116,10 @@ impl Stream {
         T: Operation<Output = Transfer<B>>,
     {
         loop {
-            self.settle(direction).await;
-            let keeper = Ticket::new(&self.sides, direction);
-            let mut operation = Op::new(Kept { operation: make(buffer), keeper });
-            // Dropped before the operation, which thereby is an orphan.
-            let awaiting = Awaiting::new(self.side(direction));
-            let (outcome, ticket) = (&mut operation).await.take();
-            awaiting.finish(ticket);
-            match outcome {
+            if self.side(direction).has_orphan() {
+                self.settle(direction).await;
+            }
+            match Transferring::new(self, direction, make(buffer)).await {
                 // The opcodes of files don't wait on a socket that doesn't block.
                 Err(failed) if failed.error.kind() == io::ErrorKind::WouldBlock => {
                     buffer = failed.buffer;
@@ -127,5 +131,36 @@ impl Stream {
                 outcome => return outcome,
             }
         }
+    }
+}
+
+/// An operation that is an orphan if this is dropped before it is ready.
+struct Transferring<'a, B: IoBuf, T: Operation<Output = Transfer<B>>> {
+    /// Dropped before the operation.
+    awaiting: Awaiting<'a>,
+    operation: Op<Kept<T, Ticket>>,
+}
+
+impl<'a, B: IoBuf, T: Operation<Output = Transfer<B>>> Transferring<'a, B, T> {
+    #[inline]
+    fn new(stream: &'a Stream, direction: Direction, operation: T) -> Self {
+        let keeper = Ticket::new(&stream.sides, direction);
+        Transferring {
+            awaiting: Awaiting::new(stream.side(direction)),
+            operation: Op::new(Kept { operation, keeper }),
+        }
+    }
+}
+
+impl<B: IoBuf, T: Operation<Output = Transfer<B>>> Unpin for Transferring<'_, B, T> {}
+
+impl<B: IoBuf, T: Operation<Output = Transfer<B>>> Future for Transferring<'_, B, T> {
+    type Output = Transfer<B>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Transfer<B>> {
+        let (outcome, ticket) = ready!(Pin::new(&mut self.operation).poll(cx)).take();
+        self.awaiting.finish(ticket);
+        Poll::Ready(outcome)
     }
 }

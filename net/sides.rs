@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use ringhold_buffers::IoBuf;
+use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_runtime::Failed;
 use ringhold_runtime::ops::Keeper;
@@ -37,15 +38,18 @@ impl Sides {
     }
 }
 
+/// One direction. What is asked for every transfer is an atomic; the rest is behind a lock.
 #[derive(Default)]
-pub(crate) struct Side(Mutex<State>);
+pub(crate) struct Side {
+    /// Owned operations that nobody awaits any more, and whose completion has not come.
+    orphans: AtomicU32,
+    /// Whether something is kept.
+    holds: AtomicBool,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Default)]
-struct State {
-    /// Owned operations of which the completion has not come.
-    begun: u32,
-    /// Those of them that somebody still awaits. What is begun and not awaited is an orphan.
-    awaited: u32,
+struct Kept {
     /// Who waits for the orphans.
     waiting: Vec<Waker>,
     /// What orphaned reads have brought.
@@ -54,110 +58,91 @@ struct State {
     error: Option<io::Error>,
 }
 
-impl State {
-    fn has_orphan(&self) -> bool {
-        self.begun > self.awaited
-    }
-
-    /// Who is to be woken, if there is nothing left to wait for.
-    fn released(&mut self) -> Vec<Waker> {
-        if self.has_orphan() { Vec::new() } else { std::mem::take(&mut self.waiting) }
-    }
-}
-
 impl Side {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no orphan is in flight.
+    #[inline]
     pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.lock().has_orphan() {
-            return Poll::Ready(());
-        }
+        if self.has_orphan() { self.poll_orphans(cx) } else { Poll::Ready(()) }
+    }
+
+    #[cold]
+    fn poll_orphans(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Cloned before the lock is taken: cloning a waker runs foreign code.
         let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if !state.has_orphan() {
+        let mut kept = self.lock();
+        // The last orphan goes under the lock.
+        if !self.has_orphan() {
             return Poll::Ready(());
         }
-        if !state.waiting.iter().any(|known| known.will_wake(&waker)) {
-            state.waiting.push(waker);
+        if !kept.waiting.iter().any(|known| known.will_wake(&waker)) {
+            kept.waiting.push(waker);
         }
         Poll::Pending
     }
 
     /// Whether an orphan is in flight.
+    #[inline]
     pub(crate) fn has_orphan(&self) -> bool {
-        self.lock().has_orphan()
+        self.orphans.load(Ordering::Acquire) > 0
     }
 
     /// Whether an orphaned read has brought something that nobody took, or may still do so.
     pub(crate) fn may_hold_something(&self) -> bool {
-        let state = self.lock();
-        state.has_orphan() || !state.bytes.is_empty() || state.error.is_some()
+        self.has_orphan() || self.holds_something()
     }
 
     /// Whether there is something to be taken here.
+    #[inline]
     pub(crate) fn holds_something(&self) -> bool {
-        let state = self.lock();
-        !state.bytes.is_empty() || state.error.is_some()
+        self.holds.load(Ordering::Acquire)
     }
 
     /// Offers what is kept here to `take`, which says how much it took, unless there is nothing.
     /// With `leave`, it is only looked at.
+    #[inline]
     pub(crate) fn deliver(
         &self,
         leave: bool,
         take: impl FnOnce(&[u8]) -> usize,
     ) -> Option<io::Result<usize>> {
-        let mut state = self.lock();
-        if state.bytes.is_empty() {
-            return if leave { None } else { state.error.take().map(Err) };
+        if self.holds_something() { self.deliver_kept(leave, take) } else { None }
+    }
+
+    #[cold]
+    fn deliver_kept(
+        &self,
+        leave: bool,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Option<io::Result<usize>> {
+        let mut kept = self.lock();
+        if kept.bytes.is_empty() {
+            if leave {
+                return None;
+            }
+            self.holds.store(false, Ordering::Release);
+            return kept.error.take().map(Err);
         }
-        let taken = take(state.bytes.make_contiguous());
+        let taken = take(kept.bytes.make_contiguous());
         if !leave {
-            state.bytes.drain(..taken);
-            if state.bytes.is_empty() {
-                state.bytes = VecDeque::new();
+            kept.bytes.drain(..taken);
+            if kept.bytes.is_empty() {
+                kept.bytes = VecDeque::new();
+                self.holds.store(kept.error.is_some(), Ordering::Release);
             }
         }
         Some(Ok(taken))
     }
-}
 
-/// One owned operation, until its completion has come.
-pub(crate) struct Ticket {
-    sides: Arc<Sides>,
-    direction: Direction,
-    is_open: bool,
-}
-
-impl Ticket {
-    pub(crate) fn new(sides: &Arc<Sides>, direction: Direction) -> Ticket {
-        sides.of(direction).lock().begun += 1;
-        Ticket { sides: sides.clone(), direction, is_open: true }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.is_open {
-            return;
-        }
-        let released = {
-            let mut state = self.sides.of(self.direction).lock();
-            state.begun -= 1;
-            state.released()
-        };
-        released.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Ticket {
     /// Adds what was read to what is kept.
     pub(crate) fn add(&self, bytes: &[u8]) {
-        self.sides.of(self.direction).lock().bytes.extend(bytes);
+        let mut kept = self.lock();
+        kept.bytes.extend(bytes);
+        let holds = !kept.bytes.is_empty() || kept.error.is_some();
+        self.holds.store(holds, Ordering::Release);
     }
 
     /// Keeps the error that came after that, unless it is about the operation only: of those the
@@ -165,8 +150,48 @@ impl Ticket {
     pub(crate) fn add_error(&self, error: io::Error) {
         let ours = [libc::ECANCELED, libc::EINTR, libc::EAGAIN];
         if error.raw_os_error().is_some_and(|number| !ours.contains(&number)) {
-            self.sides.of(self.direction).lock().error = Some(error);
+            self.lock().error = Some(error);
+            self.holds.store(true, Ordering::Release);
         }
+    }
+}
+
+/// One owned operation, until its completion has come. Dropped, it is an orphan's that is no more.
+pub(crate) struct Ticket {
+    sides: Arc<Sides>,
+    direction: Direction,
+    is_open: bool,
+}
+
+impl Ticket {
+    #[inline]
+    pub(crate) fn new(sides: &Arc<Sides>, direction: Direction) -> Ticket {
+        Ticket { sides: sides.clone(), direction, is_open: true }
+    }
+
+    pub(crate) fn side(&self) -> &Side {
+        self.sides.of(self.direction)
+    }
+}
+
+impl Drop for Ticket {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_open {
+            self.bury();
+        }
+    }
+}
+
+impl Ticket {
+    #[cold]
+    fn bury(&mut self) {
+        let waiting = {
+            let mut kept = self.side().lock();
+            let before = self.side().orphans.fetch_sub(1, Ordering::AcqRel);
+            if before == 1 { std::mem::take(&mut kept.waiting) } else { Vec::new() }
+        };
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -178,39 +203,38 @@ impl<B: IoBuf> Keeper<Result<(usize, B), Failed<B>>> for Ticket {
         match output {
             Ok((count, buffer)) => {
                 let brought = buffer.slice(..count);
-                self.add(&brought);
+                self.side().add(&brought);
             }
-            Err(Failed { error, .. }) => self.add_error(error),
+            Err(Failed { error, .. }) => self.side().add_error(error),
         }
     }
 }
 
-/// Somebody who awaits an owned operation.
+/// Somebody who awaits an owned operation, which is an orphan when this is dropped before it is
+/// finished. The operation, and its ticket with it, is dropped after this.
 pub(crate) struct Awaiting<'a> {
     side: &'a Side,
     is_open: bool,
 }
 
 impl<'a> Awaiting<'a> {
+    #[inline]
     pub(crate) fn new(side: &'a Side) -> Awaiting<'a> {
-        side.lock().awaited += 1;
         Awaiting { side, is_open: true }
     }
 
-    /// The operation has completed, and its output is fetched. Both counts change at once, so that
-    /// nobody takes another's orphan for this operation.
-    pub(crate) fn finish(mut self, mut ticket: Ticket) {
-        let mut state = self.side.lock();
-        state.begun -= 1;
-        state.awaited -= 1;
+    /// The operation has completed, and its output is fetched.
+    #[inline]
+    pub(crate) fn finish(&mut self, mut ticket: Ticket) {
         (self.is_open, ticket.is_open) = (false, false);
     }
 }
 
 impl Drop for Awaiting<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.is_open {
-            self.side.lock().awaited -= 1;
+            self.side.orphans.fetch_add(1, Ordering::AcqRel);
         }
     }
 }
@@ -251,6 +275,7 @@ mod tests {
         let sides = Arc::new(Sides::default());
         for (number, kept) in [(libc::ECANCELED, None), (libc::ECONNRESET, Some(104))] {
             let error = io::Error::from_raw_os_error(number);
+            drop(Awaiting::new(sides.of(Direction::In)));
             Ticket::new(&sides, Direction::In).keep(Err(Failed { error, buffer: Vec::new() }));
             let next = sides.of(Direction::In).deliver(false, |_| 0);
             assert_eq!(next.map(|it| it.unwrap_err().raw_os_error().unwrap()), kept);

@@ -76,14 +76,10 @@ impl Stream {
         let (operation, sent) = SendZeroCopy::new(file, buffer, turn.clone());
         let mut operation = Op::new(operation);
         // Dropped before the operation, which thereby is an orphan.
-        let awaiting = Awaiting::new(self.side(Direction::Out));
+        let mut awaiting = Awaiting::new(self.side(Direction::Out));
         let begun = poll_fn(|cx| poll_begun(&mut operation, &sent, cx)).await;
         let ticket = turn.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match ticket {
-            Some(ticket) => awaiting.finish(ticket),
-            // It went with an operation that is over.
-            None => drop(awaiting),
-        }
+        awaiting.finish(ticket.expect("it is taken here alone"));
         match begun {
             Begun::Queued(Ok(count)) => Ok((count as usize, Sending(State::InKernel(operation)))),
             Begun::Queued(Err(error)) => Err(Failed { error, buffer: operation.await.1 }),

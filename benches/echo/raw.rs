@@ -43,7 +43,8 @@ pub fn serve(connections: usize) -> io::Result<()> {
         // in flight (S1, S5).
         unsafe { submissions.push(&receive(index)) }.expect("as many entries as connections");
     }
-    loop {
+    let mut open = connections;
+    while open > 0 {
         submissions.sync();
         match submitter.submit_and_wait(1) {
             Ok(_) => {}
@@ -57,7 +58,10 @@ pub fn serve(connections: usize) -> io::Result<()> {
             let sent = completion.user_data() & SENDS != 0;
             let next = match result {
                 // The peer has ended, or is gone.
-                ..=0 => continue,
+                ..=0 => {
+                    open -= 1;
+                    continue;
+                }
                 _ if sent => receive(index),
                 count => send(index, count as u32),
             };
@@ -65,4 +69,5 @@ pub fn serve(connections: usize) -> io::Result<()> {
             unsafe { submissions.push(&next) }.expect("as many entries as connections");
         }
     }
+    Ok(())
 }
