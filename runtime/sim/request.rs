@@ -39,24 +39,84 @@ pub(crate) enum Request {
     Nop,
     Read(Transfer),
     Write(Transfer),
-    Sync { file: FileName, data_only: bool },
-    Allocate { file: FileName, mode: i32, offset: u64, length: u64 },
-    Truncate { file: FileName, length: u64 },
-    Advise { file: FileName },
-    Open { place: Place, flags: i32, mode: u32 },
-    Close { descriptor: i32 },
-    Statx { place: Place, flags: i32, answer: Answer },
-    Rename { from: Place, to: Place, flags: u32 },
-    Unlink { place: Place, flags: i32 },
-    MakeDirectory { place: Place, mode: u32 },
-    Link { from: Place, to: Place, flags: i32 },
-    Symlink { target: Vec<u8>, link: Place },
-    Cancel { target: u64 },
-    PollReady { file: FileName, events: u32 },
-    Connect { file: FileName, address: SocketAddress },
-    Receive { file: FileName, span: Span, flags: i32 },
-    Send { file: FileName, span: Span },
-    Shutdown { file: FileName, how: i32 },
+    Sync {
+        file: FileName,
+        data_only: bool,
+    },
+    Allocate {
+        file: FileName,
+        mode: i32,
+        offset: u64,
+        length: u64,
+    },
+    Truncate {
+        file: FileName,
+        length: u64,
+    },
+    Advise {
+        file: FileName,
+    },
+    Open {
+        place: Place,
+        flags: i32,
+        mode: u32,
+    },
+    /// No simulated host has it: it fails with `ENOSYS`.
+    OpenBeneath,
+    Close {
+        descriptor: i32,
+    },
+    Statx {
+        place: Place,
+        flags: i32,
+        answer: Answer,
+    },
+    Rename {
+        from: Place,
+        to: Place,
+        flags: u32,
+    },
+    Unlink {
+        place: Place,
+        flags: i32,
+    },
+    MakeDirectory {
+        place: Place,
+        mode: u32,
+    },
+    Link {
+        from: Place,
+        to: Place,
+        flags: i32,
+    },
+    Symlink {
+        target: Vec<u8>,
+        link: Place,
+    },
+    Cancel {
+        target: u64,
+    },
+    PollReady {
+        file: FileName,
+        events: u32,
+    },
+    Connect {
+        file: FileName,
+        address: SocketAddress,
+    },
+    Receive {
+        file: FileName,
+        span: Span,
+        flags: i32,
+    },
+    Send {
+        file: FileName,
+        span: Span,
+    },
+    Shutdown {
+        file: FileName,
+        how: i32,
+    },
     Call(CallAddress),
 }
 
@@ -101,6 +161,7 @@ impl Request {
             opcode::OpenAt::CODE => {
                 Request::Open { place: place(sqe.fd, sqe.address), flags, mode: sqe.length }
             }
+            opcode::OpenAt2::CODE => Request::OpenBeneath,
             opcode::Close::CODE => Request::Close { descriptor: sqe.fd },
             opcode::Statx::CODE => {
                 // SAFETY: as the caller promises (S1, S2).
@@ -190,6 +251,7 @@ impl Request {
             | Request::Read(_)
             | Request::Advise { .. }
             | Request::Open { .. }
+            | Request::OpenBeneath
             | Request::Close { .. }
             | Request::Statx { .. }
             | Request::Cancel { .. }
