@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
+use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_runtime::poll_budget;
 use tokio::io::ReadBuf;
 
@@ -24,6 +25,9 @@ use crate::uninit::read_into;
 pub(crate) struct Stream {
     pub(crate) socket: Socket,
     pub(crate) sides: Arc<Sides>,
+    /// The last poll for bytes took less than there was room for. The next one waits before it
+    /// tries, since a try would most likely be in vain; what waits looks first whether that is so.
+    drained: AtomicBool,
 }
 
 impl fmt::Debug for Stream {
@@ -34,7 +38,7 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(socket: Socket) -> Stream {
-        Stream { socket, sides: Arc::default() }
+        Stream { socket, sides: Arc::default(), drained: AtomicBool::new(false) }
     }
 
     pub(crate) fn side(&self, direction: Direction) -> &Side {
@@ -103,10 +107,17 @@ impl Stream {
         flags: i32,
     ) -> Poll<io::Result<usize>> {
         ready!(self.side(Direction::In).poll_turn(cx));
+        if self.drained.load(Ordering::Relaxed) && !self.side(Direction::In).holds_something() {
+            // What is wrong with waiting the read itself says.
+            let _ = ready!(self.socket.poll_ready(Direction::In, cx));
+            self.drained.store(false, Ordering::Relaxed);
+        }
         let room = buffer.initialize_unfilled();
+        let length = room.len();
         let outcome = ready!(self.socket.poll_io(Direction::In, cx, || self.try_read(room, flags)));
         if let Ok(count) = outcome {
             buffer.advance(count);
+            self.drained.store(0 < count && count < length, Ordering::Relaxed);
         }
         Poll::Ready(outcome)
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use runtime::fs::{self, DirBuilder};
+use runtime::fs::{self, DirBuilder, OpenOptions};
 
 fn names_in(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).unwrap();
@@ -232,4 +232,38 @@ async fn files_that_the_kernel_makes_up_are_read_and_copied_whole() {
     let copy = directory.path().join("copy");
     assert_eq!(fs::copy("/proc/filesystems", &copy).await.unwrap(), expected.len() as u64);
     assert_eq!(std::fs::read(&copy).unwrap(), expected);
+}
+
+#[runtime::test]
+async fn what_is_opened_beneath_a_directory_is_never_outside_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path();
+    std::fs::create_dir_all(top.join("root/inner")).unwrap();
+    std::fs::write(top.join("secret"), "outside").unwrap();
+    std::fs::write(top.join("root/inner/file"), "inside").unwrap();
+    let links = [
+        ("root/out", "../secret"),
+        ("root/absolute", "/etc/passwd"),
+        ("root/up", ".."),
+        ("root/in", "inner/../inner/file"),
+    ];
+    links.iter().for_each(|(link, target)| symlink(target, top.join(link)).unwrap());
+    let root = fs::File::open(top.join("root")).await.unwrap();
+    let mut options = OpenOptions::new();
+    options.read(true);
+    for path in ["inner/file", "./inner//file", "inner/../inner/file", "in"] {
+        let file = options.open_beneath(&root, path).await.unwrap();
+        assert_eq!(&file.read_at(vec![0; 16], 0).await.unwrap().1[..6], b"inside", "{path}");
+    }
+    let file = options.clone().direct(true).open_beneath(&root, "in").await.unwrap();
+    assert!(file.is_direct());
+    let made = options.clone().write(true).create_new(true).mode(0o640).clone();
+    assert!(made.open_beneath(&root, "inner/made").await.is_ok());
+    assert_eq!(std::fs::metadata(top.join("root/inner/made")).unwrap().mode() & 0o777, 0o640);
+    for path in ["../secret", "inner/../../secret", "out", "absolute", "up/secret", "/etc/passwd"] {
+        let error = options.open_beneath(&root, path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CrossesDevices, "{path}");
+    }
+    let error = options.open_beneath(&root, "inner/none").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }

@@ -239,3 +239,15 @@ fn a_runtime_that_is_simulated_has_no_thread_to_block() {
     });
     simulation.run().unwrap();
 }
+
+#[test]
+fn a_simulated_host_has_no_way_to_open_beneath_a_directory_and_says_so() {
+    let (mut simulation, host) = simulation();
+    simulation.start(host, || async {
+        fs::create_dir("/root").await.unwrap();
+        let root = File::open("/root").await.unwrap();
+        let opened = OpenOptions::new().read(true).open_beneath(&root, "file").await;
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::Unsupported);
+    });
+    simulation.run().unwrap();
+}

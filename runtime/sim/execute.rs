@@ -69,6 +69,8 @@ impl Effects<'_> {
                 self.files.allocate(file, *mode, *offset, *length).map(|()| 0)
             }
             Request::Truncate { length, .. } => self.files.truncate(file, *length).map(|()| 0),
+            // As under the filters of many containers.
+            Request::OpenBeneath => Err(Errno(libc::ENOSYS)),
             Request::Call(call) => call.with(|call| self.call(call)),
             Request::Cancel { .. } => unreachable!("cancels are the ring's"),
             Request::PollReady { events, .. } => {

@@ -44,6 +44,7 @@ pub(crate) enum Request {
     Truncate { file: FileName, length: u64 },
     Advise { file: FileName },
     Open { place: Place, flags: i32, mode: u32 },
+    OpenBeneath,
     Close { descriptor: i32 },
     Statx { place: Place, flags: i32, answer: Answer },
     Rename { from: Place, to: Place, flags: u32 },
@@ -103,6 +104,7 @@ impl Request {
             opcode::OpenAt::CODE => {
                 Request::Open { place: place(sqe.fd, sqe.address), flags, mode: sqe.length }
             }
+            opcode::OpenAt2::CODE => Request::OpenBeneath,
             opcode::Close::CODE => Request::Close { descriptor: sqe.fd },
             opcode::Statx::CODE => {
                 // SAFETY: as the caller promises (S1, S2).
@@ -222,6 +224,7 @@ impl Request {
             | Request::Read(_)
             | Request::Advise { .. }
             | Request::Open { .. }
+            | Request::OpenBeneath
             | Request::Close { .. }
             | Request::Statx { .. }
             | Request::Cancel { .. }

@@ -78,6 +78,7 @@ fn name(opcode: u8, length: u32) -> Option<&'static str> {
         opcode::Ftruncate::CODE => "ftruncate",
         opcode::Fadvise::CODE => "fadvise",
         opcode::OpenAt::CODE => "open",
+        opcode::OpenAt2::CODE => "open beneath",
         opcode::Close::CODE => "close",
         opcode::Statx::CODE => "statx",
         opcode::RenameAt::CODE => "rename",
