@@ -39,8 +39,8 @@ pub fn serve(connections: usize) -> io::Result<()> {
     let (mut submitter, mut submissions, mut completions) = ring.split();
     submitter.register_ring_fd()?;
     for index in 0..connections {
-        // SAFETY: the buffer is leaked (S2), and is this connection's alone, which has one operation
-        // in flight (S1, S5).
+        // SAFETY: the buffer is leaked (S2), and is this connection's alone, which has one
+        // operation in flight (S1, S5).
         unsafe { submissions.push(&receive(index)) }.expect("as many entries as connections");
     }
     let mut open = connections;

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 /// Runs a workload in miniature against raw, and gives back its JSON.
 fn in_miniature(workload: &str, more: &[&str]) -> Value {
+    let sized = if workload == "echo" { "--connections" } else { "--tasks" };
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("results.json");
     let output = Command::new(env!("CARGO_BIN_EXE_ringhold-bench"))
-        .args([workload, "--miniature", "--tasks", "8", "--vs", "raw"])
+        .args([workload, "--miniature", sized, "8", "--vs", "raw"])
         .args(more)
         .arg("--json")
         .arg(&json)
@@ -60,6 +61,24 @@ fn spawning_and_yielding_run_through() {
         assert_eq!(report["workload"], workload);
         assert_eq!(contenders(&report), ["ringhold", "raw"]);
         assert!(report["results"][0]["cost_to"]["raw"]["median"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn an_echo_gives_the_cost_of_a_message_and_how_long_its_answer_takes() {
+    for more in [&[][..], &["--one-cpu"]] {
+        let report = in_miniature("echo", more);
+        assert_eq!(report["workload"], "echo");
+        assert_eq!(contenders(&report), ["ringhold", "ringhold-owned", "raw"]);
+        for outcome in report["results"].as_array().unwrap() {
+            for figure in ["ops_per_s", "cpu_ns_per_op", "latency_p50_ns", "latency_p99_ns"] {
+                let median = outcome[figure]["median"].as_f64().unwrap();
+                assert!(median > 0.0, "{}: {figure} is {median}", outcome["contender"]);
+            }
+        }
+        for ratio in ["rate_to", "cost_to", "p99_to"] {
+            assert!(report["results"][1][ratio]["raw"]["median"].as_f64().unwrap() > 0.0);
+        }
     }
 }
 
