@@ -6,7 +6,7 @@ mod watched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use common::{isolated, proc};
 use ringhold_buffers::sync::Mutex;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
+use runtime::sync::mpsc;
 use runtime::{Builder, Handle, Runtime, task, time};
 use watched::watchdog;
 
@@ -26,18 +27,18 @@ fn with_threads(threads: usize) -> Runtime {
 
 /// A closure that runs until it is told to end.
 struct Held {
-    release: mpsc::Sender<()>,
+    release: mpsc::UnboundedSender<()>,
     joined: task::JoinHandle<()>,
 }
 
 fn hold(runtime: &Runtime) -> Held {
-    let (release, released) = mpsc::channel();
-    let (begin, begun) = mpsc::channel();
+    let (release, mut released) = mpsc::unbounded_channel();
+    let (begin, mut begun) = mpsc::unbounded_channel();
     let joined = runtime.spawn_blocking(move || {
         begin.send(()).unwrap();
-        let _ = released.recv();
+        let _ = released.blocking_recv();
     });
-    begun.recv().unwrap();
+    begun.blocking_recv().unwrap();
     Held { release, joined }
 }
 

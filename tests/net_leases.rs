@@ -13,13 +13,14 @@ use common::count;
 use dice::Dice;
 use futures::StreamExt;
 use ringhold_sim::{Fault, Faults, HostConfig, Simulation, for_each_seed, seeds};
-use runtime::Builder;
 use runtime::buffers::{self, PoolConfig};
 use runtime::fs::File;
 use runtime::io::{AsyncReadExt, AsyncWriteExt};
 use runtime::net::{TcpListener, TcpStream, UnixStream};
+use runtime::sync::mpsc;
 use runtime::task::{spawn_local, spawn_on, yield_now};
 use runtime::time::{Instant, sleep, timeout};
+use runtime::{Builder, select};
 
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -250,34 +251,37 @@ fn a_stream_of_leases_may_be_polled_on_any_thread() {
         let mut leases = server.leases(4096);
         assert_eq!(&leases.next().await.unwrap().unwrap()[..], b"1");
     });
-    // Begun on one shard, and gone on with on the other.
-    let (client, server) = runtime.block_on(async {
-        let first = spawn_on(0, move || async move {
-            let mut leases = server.leases(4096);
-            assert!(timeout(Duration::from_millis(5), leases.next()).await.is_err());
-            client.write_all(b"2").await.unwrap();
-            drop(leases);
-            (client, server)
-        });
-        first.await.unwrap()
-    });
-    // A stream that is being received from is given away.
-    let server: &'static mut TcpStream = Box::leak(Box::new(server));
-    let mut client = client;
-    runtime.block_on(async {
+    // Begun on one shard, and gone on with on the other: the future that holds the stream goes there.
+    let (seen, mut sees) = mpsc::unbounded_channel();
+    let mut receiving = Box::pin(async move {
         let mut leases = server.leases(4096);
+        while let Some(lease) = leases.next().await {
+            seen.send(lease.unwrap().to_vec()).unwrap();
+        }
+    });
+    runtime.block_on(async {
         let first = spawn_on(0, move || async move {
-            assert_eq!(&leases.next().await.unwrap().unwrap()[..], b"2");
-            assert!(timeout(Duration::from_millis(5), leases.next()).await.is_err());
-            leases
+            client.write_all(b"2").await.unwrap();
+            select! {
+                bytes = sees.recv() => assert_eq!(bytes.unwrap(), b"2"),
+                () = &mut receiving => panic!("the peer is still there"),
+            }
+            assert!(timeout(Duration::from_millis(5), &mut receiving).await.is_err());
+            (client, sees, receiving)
         });
-        let mut leases = first.await.unwrap();
+        let (mut client, mut sees, mut receiving) = first.await.unwrap();
         let second = spawn_on(1, move || async move {
-            assert!(timeout(Duration::from_millis(5), leases.next()).await.is_err());
-            client.write_all(b"3").await.unwrap();
-            assert_eq!(&leases.next().await.unwrap().unwrap()[..], b"3");
-            client.write_all(b"4").await.unwrap();
-            assert_eq!(&leases.next().await.unwrap().unwrap()[..], b"4");
+            for byte in [b"3", b"4"] {
+                assert!(timeout(Duration::from_millis(5), &mut receiving).await.is_err());
+                client.write_all(byte).await.unwrap();
+                select! {
+                    bytes = sees.recv() => assert_eq!(bytes.unwrap(), byte),
+                    () = &mut receiving => panic!("the peer is still there"),
+                }
+            }
+            drop(client);
+            receiving.await;
+            assert_eq!(sees.recv().await, None);
         });
         second.await.unwrap();
         all_leases_come_back().await;

@@ -9,8 +9,8 @@ mod watched;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use common::{count, proc};
 use dice::Dice;
 use held::Account;
 use runtime::fs::File;
+use runtime::sync::mpsc;
 use runtime::{Handle, Runtime, task, time};
 use watched::{pipe, poll_once, watchdog};
 
@@ -307,7 +308,7 @@ fn a_shard_that_ends_with_what_others_hold_in_flight_tells_them() {
         let runtime = runtime_of(&account, (256, 512));
         let pipe = runtime.block_on(async { pipe() });
         let read = begin(&runtime, Place::Shard(0), pipe.reader.read_at(account.buffer(64), 0));
-        let (waits, is_waiting) = mpsc::channel();
+        let (waits, mut is_waiting) = mpsc::unbounded_channel();
         let handle = runtime.handle().clone();
         let waiting = thread::spawn(move || {
             let _entered = handle.enter();
@@ -327,7 +328,7 @@ fn a_shard_that_ends_with_what_others_hold_in_flight_tells_them() {
                 _ => drive(told),
             }
         });
-        is_waiting.recv().unwrap();
+        is_waiting.blocking_recv().unwrap();
         drop(runtime);
         assert_eq!(waiting.join().unwrap(), Err(Some(libc::ECANCELED)), "{place:?}");
         account.balances();

@@ -9,8 +9,8 @@ mod watched;
 
 use std::future::{Future, pending};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::buffers::{self, Failed, LeaseErrorKind};
 use runtime::fs::File;
+use runtime::sync::mpsc;
 use runtime::{Builder, Handle, Runtime, task, time};
 use watched::{Flag, pipe, poll_flagged, poll_once, turn_until, watchdog};
 
@@ -275,7 +276,7 @@ fn a_sleep_on_a_foreign_thread_says_that_the_runtime_has_shut_down() {
     let _watchdog = watchdog("a sleep that outlives its runtime", 60);
     let runtime = two_shards();
     let handle = runtime.handle().clone();
-    let (asleep, is_asleep) = mpsc::channel();
+    let (asleep, mut is_asleep) = mpsc::unbounded_channel();
     let sleeper = thread::spawn(move || {
         handle.block_on(async {
             let mut sleep = pin!(time::sleep(Duration::from_secs(3600)));
@@ -284,7 +285,7 @@ fn a_sleep_on_a_foreign_thread_says_that_the_runtime_has_shut_down() {
             sleep.await;
         });
     });
-    is_asleep.recv().unwrap();
+    is_asleep.blocking_recv().unwrap();
     drop(runtime);
     let message = *sleeper.join().unwrap_err().downcast::<&str>().unwrap();
     assert_eq!(message, "the runtime shut down while a thread outside of it waited for a timer");

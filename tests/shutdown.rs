@@ -10,9 +10,10 @@ mod held;
 mod watched;
 
 use std::future::{Future, pending, poll_fn};
+use std::iter;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::buffers;
 use runtime::fs::File;
+use runtime::sync::mpsc;
 use runtime::{Builder, task, time};
 use watched::{Pipe, pipe, poll_once, turn_until, watchdog};
 
@@ -204,11 +206,11 @@ fn the_pool_of_a_stuck_shard_is_leaked_not_freed() {
 /// Notes on which thread it was made and on which it was dropped.
 struct Native {
     born: ThreadId,
-    died: mpsc::Sender<(ThreadId, ThreadId)>,
+    died: mpsc::UnboundedSender<(ThreadId, ThreadId)>,
 }
 
 impl Native {
-    fn new(died: &mpsc::Sender<(ThreadId, ThreadId)>) -> Native {
+    fn new(died: &mpsc::UnboundedSender<(ThreadId, ThreadId)>) -> Native {
         Native { born: thread::current().id(), died: died.clone() }
     }
 }
@@ -223,11 +225,11 @@ impl Drop for Native {
 fn tasks_are_dropped_on_their_own_shards() {
     let _watchdog = watchdog("dropping tasks", 60);
     let runtime = Builder::new_multi_thread().shards(3).build().unwrap();
-    let (died, dead) = mpsc::channel();
+    let (died, mut dead) = mpsc::unbounded_channel();
     let mut ready = Vec::new();
     for number in 0..300 {
         let died = died.clone();
-        let (made, is_made) = mpsc::channel();
+        let (made, is_made) = mpsc::unbounded_channel();
         ready.push(is_made);
         drop(runtime.handle().spawn_on(number % 3, move || async move {
             let native = Native::new(&died);
@@ -244,10 +246,10 @@ fn tasks_are_dropped_on_their_own_shards() {
             drop(local);
         }));
     }
-    ready.iter().for_each(|is_made| is_made.recv().unwrap());
+    ready.into_iter().for_each(|mut is_made| is_made.blocking_recv().unwrap());
     drop(runtime);
     drop(died);
-    let deaths: Vec<_> = dead.iter().collect();
+    let deaths: Vec<_> = iter::from_fn(|| dead.blocking_recv()).collect();
     assert_eq!(deaths.len(), 300);
     assert!(deaths.iter().all(|(born, died)| born == died));
     let mut homes: Vec<_> = deaths.iter().map(|(born, _)| format!("{born:?}")).collect();
@@ -409,7 +411,7 @@ fn starting_and_stopping_leaves_nothing_behind() {
 }
 
 /// Gives its waker away, and never ends.
-async fn give_waker(to: mpsc::Sender<Waker>) {
+async fn give_waker(to: mpsc::UnboundedSender<Waker>) {
     poll_fn(|cx| {
         to.send(cx.waker().clone()).unwrap();
         Poll::<()>::Pending
@@ -441,12 +443,12 @@ fn wakers_do_nothing_on_any_thread_after_the_runtime_has_ended() {
     // Half of the wakes come while the runtime ends, the other half after it.
     for round in 0..wakes.div_ceil(1000) {
         let runtime = Builder::new_multi_thread().shards(2).build().unwrap();
-        let (sender, wakers) = mpsc::channel();
+        let (sender, mut wakers) = mpsc::unbounded_channel();
         for number in 0..500 {
             let sender = sender.clone();
             drop(runtime.handle().spawn_on(number % 2, || give_waker(sender)));
         }
-        let wakers: Vec<Waker> = wakers.iter().take(500).collect();
+        let wakers: Vec<Waker> = iter::from_fn(|| wakers.blocking_recv()).take(500).collect();
         let mut threads = Vec::new();
         for share in wakers.chunks(125) {
             let (share, mut dice) = (share.to_vec(), dice.split());

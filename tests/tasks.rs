@@ -12,8 +12,8 @@ use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use dice::Dice;
 use ringhold_buffers::sync::Queue;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
-use runtime::sync::oneshot;
+use runtime::sync::{mpsc, oneshot};
 use runtime::task::{JoinHandle, yield_now};
 use runtime::{Builder, Handle, Runtime, task, time};
 use watched::{turn_until, watchdog};
@@ -63,14 +63,14 @@ impl Drop for SlowDrop {
 /// A task that waits for good, and whether its future was dropped.
 fn waiting(runtime: &Handle, shard: usize) -> (JoinHandle<()>, Arc<AtomicBool>) {
     let dropped = Arc::new(AtomicBool::new(false));
-    let (sender, receiver) = mpsc::channel();
+    let (sender, mut receiver) = mpsc::unbounded_channel();
     let slow = SlowDrop(dropped.clone());
     let joined = runtime.spawn_on(shard, move || async move {
         let _slow = slow;
         sender.send(()).unwrap();
         pending::<()>().await;
     });
-    receiver.recv().unwrap();
+    receiver.blocking_recv().unwrap();
     (joined, dropped)
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Every rule reports all of its violations at once, with file and line.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const COLUMNS: usize = 100;
 const LINES_OF_A_FUNCTION: usize = 70;
@@ -443,4 +446,25 @@ fn what_the_documents_name_in_the_code_is_there() {
     }
     assert!(count > 50, "only {count} names were found, so they are not found");
     none("`path.rs::name` is in that file", violations);
+}
+
+#[test]
+fn every_planted_bug_applies_to_the_code_as_it_is() {
+    let mut violations = Vec::new();
+    for file in files(&["patch"]) {
+        let mut check = Command::new("git");
+        check.args(["apply", "--check", &file.path]).current_dir(root());
+        match check.output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                violations.push(format!(
+                    "{}: {}",
+                    file.path,
+                    String::from_utf8_lossy(&output.stderr)
+                ));
+            }
+            Err(error) => return common::skip("planted bugs apply", &format!("git: {error}")),
+        }
+    }
+    none("a planted bug applies", violations);
 }
