@@ -251,7 +251,8 @@ fn a_stream_of_leases_may_be_polled_on_any_thread() {
         let mut leases = server.leases(4096);
         assert_eq!(&leases.next().await.unwrap().unwrap()[..], b"1");
     });
-    // Begun on one shard, and gone on with on the other: the future that holds the stream goes there.
+    // Begun on one shard, and gone on with on the other: the future that holds the stream goes
+    // there.
     let (seen, mut sees) = mpsc::unbounded_channel();
     let mut receiving = Box::pin(async move {
         let mut leases = server.leases(4096);
