@@ -17,6 +17,7 @@ mod pool;
 mod sleeping;
 mod tasks;
 mod time;
+mod waking;
 
 use std::future::Future;
 use std::pin::Pin;

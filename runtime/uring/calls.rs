@@ -13,7 +13,7 @@ use crate::call::CallPointer;
 use crate::kernel::{Cqe, Unpark};
 use crate::threads;
 use crate::uring::run_call::run;
-use crate::uring::wake::WakeEvent;
+use crate::uring::wake::Waking;
 
 const THREADS_MAX: usize = 4;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -22,11 +22,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(super) struct Answers {
     list: StaticMutex<Vec<Cqe>>,
     count: AtomicUsize,
-    wake: Arc<WakeEvent>,
+    wake: Arc<Waking>,
 }
 
 impl Answers {
-    pub(super) fn new(wake: Arc<WakeEvent>) -> Answers {
+    pub(super) fn new(wake: Arc<Waking>) -> Answers {
         Answers { list: StaticMutex::new(Vec::new()), count: AtomicUsize::new(0), wake }
     }
 

@@ -9,6 +9,7 @@ mod donor;
 mod groups;
 mod limits;
 mod processes;
+pub(crate) mod raised;
 mod run_call;
 mod setup;
 mod signals;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, opcode, types};
+use io_uring::{EnterFlags, IoUring};
 use ringhold_buffers::ARENA_SLOTS;
 
 use crate::call::{Call, CallPointer};
@@ -38,7 +39,7 @@ use crate::start_error::StartError;
 use crate::uring::calls::Answers;
 use crate::uring::donor::DonorRing;
 use crate::uring::groups::GroupRing;
-use crate::uring::wake::{WAKE, WakeEvent};
+use crate::uring::wake::{WAKE, Waking};
 
 pub(crate) use limits::pin_this_thread;
 pub(crate) use signals::listen as on_signal;
@@ -83,7 +84,8 @@ struct Uring {
     enter_with: setup::EnterWith,
     no_iowait: bool,
     capacity: Capacity,
-    wake: Arc<WakeEvent>,
+    wake: Arc<Waking>,
+    /// Whether a wake-up would arrive.
     wake_armed: bool,
     overflows: u64,
     answers: Arc<Answers>,
@@ -105,7 +107,12 @@ enum Table {
 impl Uring {
     fn new(config: &KernelConfig) -> Result<Uring, StartError> {
         let ring = setup::ring(config)?;
-        let wake = Arc::new(WakeEvent::new().map_err(|error| setup::explain(error, config))?);
+        let wake = Waking::of(ring.as_raw_fd()).map_err(|error| setup::explain(error, config))?;
+        Ok(Uring::woken_by(wake, ring, config))
+    }
+
+    fn woken_by(wake: Waking, ring: IoUring, config: &KernelConfig) -> Uring {
+        let wake = Arc::new(wake);
         let parameters = ring.params();
         let files = u64::from(config.files).min(limits::open_files_limit());
         let capacity = Capacity {
@@ -117,7 +124,7 @@ impl Uring {
         let no_iowait = parameters.is_feature_no_iowait();
         let enter_with = setup::register_ring(&ring);
         let answers = Arc::new(Answers::new(wake.clone()));
-        Ok(Uring {
+        Uring {
             ring,
             enter_with,
             no_iowait,
@@ -129,14 +136,16 @@ impl Uring {
             files: Table::Unregistered,
             buffers: Table::Unregistered,
             groups: BTreeMap::new(),
-        })
+        }
     }
 
-    /// Puts one read of the wake-up event in flight. `false` if the queue has no room for it, even
-    /// after it was handed over.
+    /// Sees to it that a wake-up arrives, by a read in flight where it takes one. `false` if the queue has no room for it, even after it was handed over.
     #[cold]
     fn arm_wake(&mut self) -> io::Result<bool> {
-        let read = self.wake.read();
+        let Some(read) = self.wake.read() else {
+            self.wake_armed = true;
+            return Ok(true);
+        };
         // SAFETY: the read's target is static (S2), and `self.wake` keeps the event open.
         let push = |ring: &mut IoUring| unsafe { ring.submission().push(&read) }.is_ok();
         self.wake_armed = push(&mut self.ring);
@@ -228,7 +237,7 @@ unsafe impl Kernel for Uring {
             && let Some(cqe) = completions.next()
         {
             if cqe.user_data() == WAKE {
-                self.wake_armed = false;
+                self.wake_armed = self.wake.arrived();
                 continue;
             }
             room[came].write(Cqe {
@@ -334,11 +343,7 @@ unsafe impl Kernel for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        self.wake.end();
         self.enter_with.unregister(self.ring.as_raw_fd());
     }
-}
-
-/// Whether nothing points anywhere: the entry that keeps a wake-up readable.
-fn wake_read(event: RawFd, sink: *mut u8) -> io_uring::squeue::Entry {
-    opcode::Read::new(types::Fd(event), sink, 8).build().user_data(WAKE)
 }
