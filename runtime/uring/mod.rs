@@ -139,7 +139,8 @@ impl Uring {
         }
     }
 
-    /// Sees to it that a wake-up arrives, by a read in flight where it takes one. `false` if the queue has no room for it, even after it was handed over.
+    /// Sees to it that a wake-up arrives, by a read in flight where it takes one. `false` if the
+    /// queue has no room for it, even after it was handed over.
     #[cold]
     fn arm_wake(&mut self) -> io::Result<bool> {
         let Some(read) = self.wake.read() else {
