@@ -30,8 +30,8 @@ impl Ring {
     }
 }
 
-/// Fails by deadlock where either side of the flag is relaxed, and by the assertion where the flag is
-/// not asked.
+/// Fails by deadlock where either side of the flag is relaxed, and by the assertion where the flag
+/// is not asked.
 #[test]
 fn two_threads_wake_a_ring_by_one_message_and_both_are_noticed() {
     model(|| {

@@ -125,8 +125,8 @@ fn deliver(ring: RawFd) {
 
 fn send(ring: RawFd) -> io::Result<()> {
     let message = opcode::MsgRingData::new(types::Fd(ring), 0, WAKE, None).build();
-    // SAFETY: the kernel reads one entry of 64 bytes, which an `Entry` is, during the call (S1), and
-    // the message points to no memory.
+    // SAFETY: the kernel reads one entry of 64 bytes, which an `Entry` is, during the call (S1),
+    // and the message points to no memory.
     let result = unsafe {
         libc::syscall(libc::SYS_io_uring_register, -1, SEND_MESSAGE, ptr::from_ref(&message), 1)
     };
