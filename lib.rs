@@ -48,6 +48,7 @@ pub use ringhold_runtime::{Builder, Handle, Runtime};
 pub use tokio::{join, pin, try_join};
 
 mod select;
+mod transfer;
 
 #[doc = include_str!("docs/book/simulation.md")]
 pub mod book {}
@@ -69,7 +70,8 @@ pub mod fs {
 }
 
 pub mod io {
-    //! tokio's traits and utilities of asynchronous I/O, which run on any runtime.
+    //! tokio's traits and utilities of asynchronous I/O, which run on any runtime; and the ways
+    //! from files to sockets and back.
 
     pub use tokio::io::{
         AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt,
@@ -79,6 +81,7 @@ pub mod io {
         copy_buf, duplex, empty, join, repeat, simplex, sink, split,
     };
 
+    pub use crate::transfer::{ReceiveSide, SendSide, TransferError, receive_file, send_file};
     pub use ringhold_net::{Interest, Ready};
 }
 
