@@ -89,8 +89,9 @@ pub mod net {
     //! Sockets.
 
     pub use ringhold_net::{
-        Leases, Sending, TcpListener, TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, Undelivered,
-        UnixDatagram, UnixListener, UnixSocket, UnixStream, lookup_host, tcp, unix,
+        Incoming, Leases, Listener, Sending, TcpListener, TcpSocket, TcpStream, ToSocketAddrs,
+        UdpSocket, Undelivered, UnixDatagram, UnixListener, UnixSocket, UnixStream, lookup_host,
+        tcp, unix,
     };
 }
 

@@ -23,6 +23,7 @@
 mod address;
 mod datagrams;
 mod halves;
+mod incoming;
 mod leases;
 mod macros;
 mod options;
@@ -39,6 +40,7 @@ pub mod unix;
 mod zero_copy;
 
 pub use address::{ToSocketAddrs, lookup_host};
+pub use incoming::{Incoming, Listener};
 pub use leases::Leases;
 pub use readiness::{Interest, Ready};
 pub use stream::Undelivered;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll};
 
 use crate::address::{ToSocketAddrs, family, first_bound, inet, targets};
+use crate::incoming::incoming;
 use crate::readiness::Interest;
 use crate::setters::descriptors;
 use crate::sides::Direction;
@@ -155,3 +156,4 @@ impl TcpListener {
 }
 
 descriptors!(TcpListener, StdListener, 0);
+incoming!(TcpListener, TcpStream);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use ringhold_runtime::SocketAddress;
 
+use crate::incoming::incoming;
 use crate::readiness::Interest;
 use crate::setters::descriptors;
 use crate::sides::Direction;
@@ -152,3 +153,4 @@ impl UnixListener {
 }
 
 descriptors!(UnixListener, StdListener, 0);
+incoming!(UnixListener, UnixStream);
