@@ -4,6 +4,7 @@
 //! orphaned resources, that are due come out of [`Driver::next_due`] one by one, and are woken and
 //! dropped by the shard after its borrow of the driver ended.
 
+mod backlog;
 mod counts;
 mod due;
 mod groups;
@@ -26,12 +27,12 @@ use crate::files::FileTable;
 use crate::kernel::{Cqe, Kernel, Wait};
 use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
-use crate::sqe::Sqe;
 use crate::task::ReadyQueue;
+use backlog::Backlog;
 use groups::GroupNumbers;
 use held::Held;
 use slots::{SlotState, Slots, polled_after_drop};
-use submit::{push, push_with};
+use submit::push;
 
 pub use counts::DriverCounts;
 pub(crate) use due::{Due, Reclaimed};
@@ -45,11 +46,14 @@ const CANCEL: u64 = u64::MAX;
 pub(crate) struct Driver {
     kernel: Box<dyn Kernel>,
     slots: Slots,
-    /// Operations that found no room; they have slots, and the kernel knows nothing of them.
-    backlog: VecDeque<(Key, Entry)>,
+    backlog: Backlog,
     /// Cancels that found no room. They go first: what they end makes room.
     cancels: VecDeque<Key>,
+    /// Operations and cancels that the kernel has.
     in_kernel: usize,
+    /// Those of them that may wait for something other than a device.
+    unbounded: usize,
+    /// How many of the others there may be.
     limit: usize,
     /// Something is in the kernel's queue that no enter has handed over yet.
     queued: bool,
@@ -70,9 +74,10 @@ impl Driver {
         let capacity = kernel.capacity();
         Driver {
             slots: Slots::new(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             cancels: VecDeque::new(),
             in_kernel: 0,
+            unbounded: 0,
             limit: capacity.operations as usize,
             queued: false,
             open: true,
@@ -113,14 +118,9 @@ impl Driver {
         self.in_kernel + self.backlog.len()
     }
 
-    /// Operations that a device will complete by itself. Counted when it is asked for, which only a
-    /// paused clock does.
+    /// Operations that a device will complete by itself, and cancels.
     pub(crate) fn in_flight_bounded(&self) -> usize {
-        let unbounded = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.nature.unbounded && !matches!(slot.state, SlotState::Done(_)));
-        self.in_flight() - unbounded.count()
+        self.in_kernel - self.unbounded + self.backlog.bounded_len()
     }
 
     /// Starts an operation: its slot waits for `waiter`, its entry is in the kernel's queue or
@@ -189,31 +189,25 @@ impl Driver {
 
     #[inline(always)]
     fn admit(&mut self, entry: &mut Entry, nature: Nature, state: SlotState) -> Key {
+        let may_be_pushed = self.may_be_pushed(nature);
         let vacant = self.slots.vacant();
         let key = vacant.key();
         let slot = vacant.fill(nature, state);
-        let has_room = self.backlog.is_empty() && self.in_kernel < self.limit;
-        if has_room && push(&mut *self.kernel, key, entry) {
+        if may_be_pushed && push(&mut *self.kernel, key, entry) {
             slot.pushed = true;
-            self.note_pushed();
+            self.note_pushed(nature);
         } else {
-            self.delay(key, entry);
+            self.delay(key, nature, entry);
         }
         key
     }
 
     #[inline]
-    fn note_pushed(&mut self) {
+    fn note_pushed(&mut self, nature: Nature) {
         self.queued = true;
         self.in_kernel += 1;
+        self.unbounded += usize::from(nature.unbounded);
         self.counts.submitted += 1;
-    }
-
-    /// There is no room: the operation waits in the backlog.
-    #[cold]
-    fn delay(&mut self, key: Key, entry: &Entry) {
-        self.counts.delayed += 1;
-        self.backlog.push_back((key, *entry));
     }
 
     /// Takes the completion, and frees the slot, if it is there.
@@ -276,50 +270,6 @@ impl Driver {
         (None, state.into_waiter())
     }
 
-    /// Moves what waits for room into the kernel's queue, as far as there is room.
-    #[inline]
-    fn flush_queues(&mut self) {
-        if self.has_waiting() {
-            self.flush_waiting();
-        }
-    }
-
-    #[inline]
-    fn has_waiting(&self) -> bool {
-        self.cancels.len() + self.backlog.len() > 0
-    }
-
-    #[cold]
-    fn flush_waiting(&mut self) {
-        while let Some(&target) = self.cancels.front() {
-            if self.slots.find(target).is_none() {
-                self.cancels.pop_front();
-                continue;
-            }
-            let cancel = io_uring::opcode::AsyncCancel::new(target.user_data()).build();
-            if !push_with(&mut *self.kernel, CANCEL, &mut Sqe::from(cancel)) {
-                return;
-            }
-            // Cancels count as in the kernel but not against the limit: what they end makes room.
-            self.queued = true;
-            self.in_kernel += 1;
-            self.cancels.pop_front();
-        }
-        while self.in_kernel < self.limit
-            && let Some((key, entry)) = self.backlog.front()
-        {
-            let (key, mut entry) = (*key, *entry);
-            if let Some(occupied) = self.slots.find(key) {
-                if !push(&mut *self.kernel, key, &mut entry) {
-                    return;
-                }
-                occupied.slot.pushed = true;
-                self.note_pushed();
-            }
-            self.backlog.pop_front();
-        }
-    }
-
     /// Whether something was queued since the last enter. What waits for room doesn't count: while
     /// there is none, only a completion can bring it on.
     #[inline]
@@ -334,23 +284,6 @@ impl Driver {
     pub(crate) fn enter(&mut self, wait: Wait) {
         if !self.has_waiting() || self.enter_for_room() {
             self.enter_once(wait);
-        }
-    }
-
-    /// Hands over as long as what waits finds the queue full. `false` if the kernel didn't take it
-    /// all.
-    #[cold]
-    fn enter_for_room(&mut self) -> bool {
-        loop {
-            self.flush_waiting();
-            let full = !self.cancels.is_empty()
-                || (!self.backlog.is_empty() && self.in_kernel < self.limit);
-            if !full {
-                return true;
-            }
-            if !self.enter_once(Wait::No) {
-                return false;
-            }
         }
     }
 
@@ -425,6 +358,7 @@ impl Driver {
             return None;
         };
         self.counts.completed += 1;
+        self.unbounded -= usize::from(occupied.slot.nature.unbounded);
         match occupied.slot.state.finish(cqe.result) {
             Some(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
             Some(Waiter::Other(waker)) => Some(Due::Wake(waker)),
@@ -438,18 +372,15 @@ impl Driver {
     pub(crate) fn cancel_all(&mut self) {
         // What started after this would not be cancelled, and could hold the drain up for ever.
         self.refusing = true;
-        for (key, entry) in mem::take(&mut self.backlog) {
-            match self.slots.find(key) {
-                Some(occupied) if !occupied.slot.nature.cancellable => {
-                    self.backlog.push_back((key, entry));
-                }
-                Some(_) => {
-                    // As if the kernel had had it, and had answered.
-                    self.in_kernel += 1;
-                    self.counts.submitted += 1;
-                    self.batch.push(key.completion(-libc::ECANCELED));
-                }
-                None => {}
+        for (key, entry) in self.backlog.take() {
+            let Some(occupied) = self.slots.find(key) else { continue };
+            let nature = occupied.slot.nature;
+            if nature.cancellable {
+                // As if the kernel had had it, and had answered.
+                self.note_pushed(nature);
+                self.batch.push(key.completion(-libc::ECANCELED));
+            } else {
+                self.put_off(key, nature, entry);
             }
         }
         let pushed = self.slots.iter().filter(|(_, slot)| {

@@ -70,7 +70,7 @@ pub unsafe trait Operation: Send + Sized + 'static {
     const CANCELLABLE: bool = true;
 
     /// Whether it may wait for something other than a device: a peer, a pipe. A paused clock runs
-    /// on past such ones.
+    /// on past such ones, and they take no place in the completion queue from others.
     const UNBOUNDED: bool = false;
 
     /// Whether it is an error if the arena can't be attached. An operation that takes any buffer

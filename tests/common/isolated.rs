@@ -124,6 +124,7 @@ impl Isolated {
         };
         drop(alone);
         let text = whole(&mut output);
+        println!("{text}");
         let Some(status) = status else {
             panic!("{name} hung for {:?} and was killed:\n{text}", self.deadline);
         };

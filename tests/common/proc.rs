@@ -24,6 +24,11 @@ pub fn pinned_bytes() -> usize {
     status("VmPin") * 1024
 }
 
+/// The bytes of memory that the process has touched, by `VmRSS`.
+pub fn resident_bytes() -> usize {
+    status("VmRSS") * 1024
+}
+
 /// The process's threads.
 pub fn threads() -> usize {
     status("Threads")
