@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// Pages that are leased: the only owner of their memory until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Block {
     shared: Arc<Shared>,
     grant: Grant,

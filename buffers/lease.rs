@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// The pages behind a lease: its own, or shared with leases that were split from it within a page.
-#[derive(Debug)]
 pub(crate) enum Holder {
     Sole(Block),
     Counted(Arc<Block>),

@@ -329,9 +329,3 @@ impl fmt::Debug for Pool {
             .finish_non_exhaustive()
     }
 }
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shared").field("limit", &self.limit).finish_non_exhaustive()
-    }
-}

@@ -115,18 +115,18 @@ impl Region {
 
     /// Makes all pages present, so that neither registering nor the first I/O has to fault them in.
     fn populate(&self) -> io::Result<()> {
-        loop {
-            match self.advise(libc::MADV_POPULATE_WRITE) {
-                Err(error) if is_transient(&error) => {}
-                outcome => return outcome,
-            }
-        }
+        undisturbed(|| self.advise(libc::MADV_POPULATE_WRITE))
     }
 }
 
-/// Whether the kernel was only disturbed.
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+/// Goes on for as long as the kernel was only disturbed.
+fn undisturbed(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match attempt() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 impl Drop for Region {
@@ -184,4 +184,21 @@ pub fn locked_memory_limit() -> Option<u64> {
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
     assert_eq!(result, 0, "getrlimit fails on a bad argument only");
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_disturbed_the_kernel_is_tried_again() {
+        let mut outcomes = [Some(libc::EINTR), Some(libc::EAGAIN), None].into_iter();
+        undisturbed(|| match outcomes.next().expect("it ends with the first success") {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
+        })
+        .unwrap();
+        let error = undisturbed(|| Err(io::Error::from_raw_os_error(libc::ENOMEM))).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
+    }
 }

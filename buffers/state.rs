@@ -123,14 +123,12 @@ impl State {
         if !self.waiters.is_head(ticket) {
             return self.park(ticket, waker, fresh);
         }
-        let answer = match self.allocate(request.pages) {
-            Some(grant) => Ok(grant),
-            None => match self.plan(request.pages, request.attempted) {
-                Plan::Wait => return self.park(ticket, waker, fresh),
-                Plan::Grow(growth) => return self.begin_growth(growth),
-                Plan::Retire(slots) => return Step::Retire(self.slots.retire(&slots)),
-                Plan::Fail(cause) => Err(LeaseError::new(request.length, cause)),
-            },
+        // There are no pages for it: whatever brings some answers the head of the queue.
+        let answer = match self.plan(request.pages, request.attempted) {
+            Plan::Wait => return self.park(ticket, waker, fresh),
+            Plan::Grow(growth) => return self.begin_growth(growth),
+            Plan::Retire(slots) => return Step::Retire(self.slots.retire(&slots)),
+            Plan::Fail(cause) => Err(LeaseError::new(request.length, cause)),
         };
         request.ticket = None;
         let departure = self.waiters.remove(ticket);

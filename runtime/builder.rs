@@ -132,8 +132,9 @@ impl Builder {
     /// The sizes of each shard's queues, in entries: powers of two, the completions at least twice
     /// the submissions.
     ///
-    /// A shard has at most `completions - 1` operations on files in the kernel at once; more of them
-    /// wait for room. Those that wait for a peer, on sockets, don't count. The default, 256 and 512, costs a shard 28 KiB of locked memory on Linux 6.18.
+    /// A shard has at most `completions - 1` operations on files in the kernel at once; more of
+    /// them wait for room. Those that wait for a peer, on sockets, don't count. The default, 256
+    /// and 512, costs a shard 28 KiB of locked memory on Linux 6.18.
     pub fn ring_entries(&mut self, submissions: u32, completions: u32) -> &mut Builder {
         self.kernel.submissions = submissions;
         self.kernel.completions = completions;

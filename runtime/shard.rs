@@ -1,6 +1,8 @@
 //! A shard: an executor and a driver, as a value that somebody turns.
 
 mod ending;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;

@@ -4,6 +4,7 @@
 
 mod common;
 mod dice;
+mod watched;
 
 use std::io;
 use std::pin::pin;
@@ -21,6 +22,7 @@ use runtime::sync::mpsc;
 use runtime::task::{spawn_local, spawn_on, yield_now};
 use runtime::time::{Instant, sleep, timeout};
 use runtime::{Builder, select};
+use watched::{Watch, poll_once, watched};
 
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -287,4 +289,47 @@ fn a_stream_of_leases_may_be_polled_on_any_thread() {
         second.await.unwrap();
         all_leases_come_back().await;
     });
+}
+
+#[test]
+fn where_no_group_of_buffers_can_be_made_what_arrives_comes_in_leases_all_the_same() {
+    let watch = Watch::new();
+    watch.refuse_tables(libc::ENOMEM);
+    let run = watched(&watch, (256, 512)).run(async {
+        let (mut client, mut server) = pair().await?;
+        let mut leases = server.leases(4096);
+        for bytes in [b"one", b"two"] {
+            client.write_all(bytes).await?;
+            assert_eq!(&leases.next().await.unwrap()?[..], bytes);
+        }
+        drop(client);
+        assert!(leases.next().await.is_none());
+        io::Result::Ok(())
+    });
+    run.unwrap().unwrap();
+    watch.balance();
+}
+
+#[test]
+fn a_stream_of_leases_wakes_the_task_that_polled_it_last() {
+    let run = Builder::new_current_thread().run(async {
+        let (mut client, server) = pair().await?;
+        let (seen, mut sees) = mpsc::unbounded_channel();
+        let mut receiving = Box::pin(async move {
+            let mut server = server;
+            let mut leases = server.leases(4096);
+            while let Some(lease) = leases.next().await {
+                seen.send(lease.unwrap().to_vec()).unwrap();
+            }
+        });
+        assert!(poll_once(&mut receiving.as_mut()).is_pending());
+        // Another task of the same shard goes on with it.
+        let other = spawn_local(receiving);
+        yield_now().await;
+        client.write_all(b"to whom").await?;
+        assert_eq!(sees.recv().await.unwrap(), b"to whom");
+        drop(client);
+        other.await.map_err(io::Error::other)
+    });
+    run.unwrap().unwrap();
 }

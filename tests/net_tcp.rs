@@ -118,7 +118,15 @@ async fn what_is_too_early_would_block() {
 
 #[runtime::test]
 async fn a_writer_is_held_up_by_a_slow_reader_and_loses_nothing() {
-    let (mut client, mut server) = pair().await;
+    // The kernel lets buffers grow to several megabytes where nobody has set their sizes.
+    let listening = TcpSocket::new_v4().unwrap();
+    listening.set_recv_buffer_size(64 * 1024).unwrap();
+    listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listening.listen(1).unwrap();
+    let connecting = TcpSocket::new_v4().unwrap();
+    connecting.set_send_buffer_size(64 * 1024).unwrap();
+    let mut client = connecting.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
     let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_be_bytes).collect();
     let expected = sent.clone();
     let writing = runtime::spawn(async move {

@@ -5,6 +5,7 @@
 mod fake;
 
 use std::io::Write;
+use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fake::{Fake, Waiting};
@@ -202,7 +203,9 @@ fn reading_into_a_vector_never_shrinks_it() {
     read_into(&mut vector, b"abcdef");
     assert_eq!(vector, b"abcdef");
     let mut bytes = BytesMut::with_capacity(8);
+    assert_eq!((bytes.bytes_init(), bytes.bytes_total()), (0, 8));
     read_into(&mut bytes, b"abcdef");
+    assert_eq!((bytes.bytes_init(), bytes.bytes_total()), (6, 8));
     assert_eq!(&bytes[..], b"abcdef");
     let mut boxed: Box<[u8]> = Box::from(*b"0123");
     read_into(&mut boxed, b"ab");
@@ -217,6 +220,13 @@ fn reading_into_a_slice_leaves_what_is_outside_of_it() {
     read_into(&mut slice, b"ab");
     assert_eq!(&slice[..], b"ab45");
     assert_eq!(&slice.into_inner()[..], b"01ab456789");
+}
+
+#[test]
+fn a_slice_may_begin_behind_an_index() {
+    let behind = (Bound::Excluded(2), Bound::Included(4));
+    let slice = Vec::from(*b"0123456789").slice(behind);
+    assert_eq!((slice.begin(), slice.end(), &slice[..]), (3, 5, &b"34"[..]));
 }
 
 #[test]

@@ -3,11 +3,14 @@
 mod fake;
 
 use std::io::{self, ErrorKind, Write};
+use std::ptr::NonNull;
+use std::sync::Arc;
 
 use bytes::BufMut;
 use fake::{Fake, Waiting};
 use ringhold_buffers::{
-    CapacityError, IoBuf, Lease, LeaseError, LeaseErrorKind, PAGE, Pool, PoolConfig,
+    ArenaId, CapacityError, IoBuf, Lease, LeaseError, LeaseErrorKind, PAGE, Pool, PoolConfig,
+    Registrar, Retiring,
 };
 
 fn pool() -> Pool {
@@ -76,6 +79,31 @@ fn memory_that_can_not_be_registered_says_why_and_what_helps() {
     assert_eq!(
         told(Some(libc::EFAULT)),
         "memory for a lease of 1 bytes could not be registered: Bad address (os error 14)"
+    );
+}
+
+/// A registrar that is no kernel's.
+#[derive(Debug)]
+struct Dumb;
+
+impl Registrar for Dumb {
+    fn register(&self, _: ArenaId, _: NonNull<u8>, _: usize) -> io::Result<()> {
+        Err(io::Error::other("dumb"))
+    }
+
+    fn retire(&self, retiring: Retiring) {
+        drop(retiring);
+    }
+}
+
+#[test]
+fn a_registrar_that_fails_without_a_number_is_told_as_well() {
+    let pool = Pool::new(PoolConfig::new().limit(4 * PAGE).arena(4 * PAGE), Arc::new(Dumb));
+    let error = pool.try_lease(1).expect_err("it can't be registered");
+    assert_eq!(
+        error.to_string(),
+        "memory for a lease of 1 bytes could not be registered: the registrar failed without an \
+         errno"
     );
 }
 

@@ -1,11 +1,11 @@
 //! What waits for room: in the submission queue, or for its completion as well.
 //!
 //! The completion queue is kept a place for every operation that a device will complete by itself;
-//! such ones wait until there is one, and it is never long. An operation that waits for a peer would
-//! keep its place for as long as that likes to be silent, and all of them together would leave none
-//! to those that could go on. So they have none: they only wait for a free entry to be submitted by.
-//! If more of them complete at once than the queue takes, the kernel keeps the rest and hands it
-//! over later.
+//! such ones wait until there is one, and it is never long. An operation that waits for a peer
+//! would keep its place for as long as that likes to be silent, and all of them together would
+//! leave none to those that could go on. So they have none: they only wait for a free entry to be
+//! submitted by. If more of them complete at once than the queue takes, the kernel keeps the rest
+//! and hands it over later.
 
 use std::collections::VecDeque;
 use std::mem;

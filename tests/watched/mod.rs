@@ -62,6 +62,8 @@ struct Book {
     inside: HashMap<(u64, u64), u8>,
     cancels: Cancels,
     fault: Option<Fault>,
+    /// What registering fails with.
+    refusal: Option<i32>,
     /// What went wrong with the account, in words.
     wrong: Vec<String>,
 }
@@ -102,6 +104,11 @@ impl Watch {
 
     pub fn set_fault(&self, fault: Fault) {
         self.book().fault = Some(fault);
+    }
+
+    /// From now on no group of buffers is made, and no arena detached.
+    pub fn refuse_tables(&self, errno: i32) {
+        self.book().refusal = Some(errno);
     }
 
     /// Operations that the kernel has at this moment, but for cancels.
@@ -231,6 +238,13 @@ impl WatchedKernel {
         }
     }
 
+    fn refusal(&self) -> io::Result<()> {
+        match self.watch.book().refusal {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
+        }
+    }
+
     fn fault(&self) -> Option<Fault> {
         let fault = self.watch.book().fault?;
         (fault.first..fault.first + fault.times).contains(&self.enters).then_some(fault)
@@ -314,10 +328,12 @@ unsafe impl Kernel for WatchedKernel {
     }
 
     fn detach_arena(&mut self, slot: u16) -> io::Result<()> {
+        self.refusal()?;
         self.linux.detach_arena(slot)
     }
 
     fn add_group(&mut self, group: u16, entries: u16) -> io::Result<()> {
+        self.refusal()?;
         self.linux.add_group(group, entries)
     }
 

@@ -1,0 +1,20 @@
+//! What a shard and the table of its arenas say of themselves.
+
+use std::sync::Arc;
+
+use super::Shard;
+use crate::arenas::Arenas;
+use crate::builder::Builder;
+use crate::kernel::KernelConfig;
+use crate::time::clock::Clock;
+
+#[test]
+fn a_shard_is_shown_by_its_name_and_a_table_by_its_entries() {
+    let system = Builder::default_system();
+    let arenas = Arenas::new(system.clone());
+    assert_eq!(format!("{arenas:?}"), "Arenas { entries: [], .. }");
+    let kernel = system.boot(&KernelConfig::default()).unwrap();
+    let shard = Shard::new(kernel, arenas, Clock::new(Arc::clone(&system)), 7);
+    assert_eq!(format!("{shard:?}"), format!("Shard {{ id: {:?}, .. }}", shard.id()));
+    shard.end(true);
+}
