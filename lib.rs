@@ -129,9 +129,9 @@ pub mod task {
     //! Tasks: spawning, joining, aborting, yielding.
 
     pub use ringhold_runtime::task::{
-        AbortHandle, Id, JoinError, JoinHandle, JoinSet, ShardLocal, block_in_place,
-        consume_budget, id, on_every_shard, spawn, spawn_balanced, spawn_blocking, spawn_local,
-        spawn_on, try_id, yield_now,
+        AbortHandle, Id, JoinError, JoinHandle, JoinSet, ShardLocal, TaskGroup, TaskGroupBuilder,
+        TaskGroupCounts, block_in_place, consume_budget, id, on_every_shard, spawn, spawn_balanced,
+        spawn_blocking, spawn_local, spawn_on, try_id, yield_now,
     };
 }
 
