@@ -168,7 +168,8 @@ impl TaskGroup {
         TaskGroupBuilder { name: Arc::from(name.into()), shares: SHARES_MAX, goal: None }
     }
 
-    /// The group of the task that is running; `None` for the default group, and outside of tasks.
+    /// The group of the task that is running, or of the innermost [`scope`](TaskGroup::scope)
+    /// around the call; `None` for the default group, and where there is neither.
     ///
     /// ```
     /// # ringhold_runtime::Builder::new_current_thread().run(async {
