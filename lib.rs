@@ -28,13 +28,13 @@
 //! | [`buffers`] | the pool of registered buffers, its leases, and the traits of buffers |
 //! | [`fs`] | files and directories |
 //! | [`net`] | sockets |
-//! | [`task`] | spawning, joining, aborting, yielding, blocking closures |
+//! | [`task`] | spawning, joining, aborting, yielding, blocking closures, groups of tasks |
 //! | [`time`] | sleeping, timeouts, intervals, and a clock that tests can pause |
 //! | [`process`] | starting programs, their pipes, and waiting for their ends |
 //! | [`signal`] | waiting for ctrl-c and other signals |
 //! | [`sync`], [`io`] | tokio's own channels, locks, traits and utilities |
 //! | [`mod@runtime`] | building a runtime by hand |
-//! | [`book`] | how services are run under simulation |
+//! | [`book`] | how services are simulated, and [how tasks take turns](book::scheduling) |
 //!
 //! # What is promised
 //!
@@ -51,7 +51,10 @@ mod select;
 mod transfer;
 
 #[doc = include_str!("docs/book/simulation.md")]
-pub mod book {}
+pub mod book {
+    #[doc = include_str!("docs/book/scheduling.md")]
+    pub mod scheduling {}
+}
 
 pub mod buffers {
     //! Registered buffers: the pool, its leases, and the traits of buffers that go into the kernel.
@@ -130,12 +133,12 @@ pub mod sync {
 }
 
 pub mod task {
-    //! Tasks: spawning, joining, aborting, yielding.
+    //! Tasks: spawning, joining, aborting, yielding, and groups of tasks.
 
     pub use ringhold_runtime::task::{
-        AbortHandle, Id, JoinError, JoinHandle, JoinSet, ShardLocal, block_in_place,
-        consume_budget, id, on_every_shard, spawn, spawn_balanced, spawn_blocking, spawn_local,
-        spawn_on, try_id, yield_now,
+        AbortHandle, Id, JoinError, JoinHandle, JoinSet, ShardLocal, TaskGroup, TaskGroupBuilder,
+        TaskGroupCounts, block_in_place, consume_budget, id, on_every_shard, spawn, spawn_balanced,
+        spawn_blocking, spawn_local, spawn_on, try_id, yield_now,
     };
 }
 

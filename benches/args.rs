@@ -1,10 +1,11 @@
 //! The command line, and the plan of a run that follows from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::contender::Contender;
+use crate::groups::{Setting, Trial};
 use crate::load::{PAGE_BYTES, Workload};
 
 /// Ringhold beside a hand-written ring loop and beside its peers.
@@ -25,6 +26,15 @@ pub enum Command {
     Yield(Measure),
     /// A TCP server that sends back what it gets, driven from another CPU.
     Echo(Echo),
+    /// Reads beside a compaction on one shard: how much of their tail groups of tasks keep.
+    Groups(Groups),
+    /// Runs one setting of `groups` in this process.
+    #[command(hide = true)]
+    TryGroups {
+        /// The setting and its sizes, as JSON.
+        #[arg(long)]
+        trial: String,
+    },
     /// Runs one contender in this process: what the other commands start, once a contender and
     /// round.
     #[command(hide = true)]
@@ -91,6 +101,34 @@ pub struct Echo {
     #[arg(long)]
     pub one_cpu: bool,
     /// One round of 2000 messages: shows that everything runs, measures nothing.
+    #[arg(long, conflicts_with_all = ["rounds", "ops"])]
+    pub miniature: bool,
+    /// Write the results to this file, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub struct Groups {
+    /// Rounds; each runs every setting once, in turn, each in a fresh process.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Measured reads a setting and round.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ops: u64,
+    /// The CPU time that a read takes beside the runtime and the kernel, in microseconds.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub service: u64,
+    /// The part of its core that the reads take, in percent.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=90))]
+    pub load: u64,
+    /// The latency goal of the reads' group, in microseconds.
+    #[arg(long, default_value_t = 1000)]
+    pub goal: u64,
+    /// The shard's CPU. Default: the last one allowed.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+    /// One round of 2000 reads: shows that everything runs, measures nothing.
     #[arg(long, conflicts_with_all = ["rounds", "ops"])]
     pub miniature: bool,
     /// Write the results to this file, as JSON.
@@ -189,15 +227,6 @@ impl Measure {
         })
     }
 
-    /// The directory of the file: never one of the build's, so that the file system under it is the
-    /// same whoever builds.
-    pub fn directory(&self) -> PathBuf {
-        self.directory
-            .clone()
-            .or_else(|| std::env::var_os("TMPDIR").map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from("/var/tmp"))
-    }
-
     fn contenders(&self, workload: Workload) -> Result<Vec<Contender>, String> {
         let own: &[Contender] = match (workload, self.api) {
             _ if self.without_ringhold => &[],
@@ -237,6 +266,36 @@ impl Echo {
             latency: true,
         })
     }
+}
+
+impl Groups {
+    pub fn rounds(&self) -> u32 {
+        if self.miniature { 1 } else { self.rounds }
+    }
+
+    /// What each child does, but for its setting.
+    pub fn plan(&self) -> Result<Trial, String> {
+        let driver = crate::rounds::first_allowed_cpu().map_err(|error| error.to_string())?;
+        Ok(Trial {
+            setting: Setting::Alone,
+            reads: if self.miniature { MINIATURE_OPS } else { self.ops },
+            service_us: self.service,
+            load: self.load,
+            goal_us: self.goal,
+            file: PathBuf::new(),
+            cpu: cpu_or_last(self.cpu)?,
+            driver,
+        })
+    }
+}
+
+/// Where files are made: never a directory of the build's, so that the file system under it is the
+/// same whoever builds.
+pub fn directory(asked: Option<&Path>) -> PathBuf {
+    asked
+        .map(Path::to_path_buf)
+        .or_else(|| std::env::var_os("TMPDIR").map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from("/var/tmp"))
 }
 
 /// The contenders: our own, and then the others, each once.

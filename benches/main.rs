@@ -5,6 +5,7 @@ mod args;
 mod cached_file;
 mod contender;
 mod echo;
+mod groups;
 mod instructions;
 mod least;
 mod load;
@@ -24,10 +25,12 @@ mod tokio;
 mod tokio_uring;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde::Serialize;
 
 use args::{Command, Contend, Echo, Measure};
 use load::Workload;
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         Command::Spawn(measure) => measure_all(Workload::Spawn, &measure),
         Command::Yield(measure) => measure_all(Workload::Yield, &measure),
         Command::Echo(echo) => measure_echo(&echo),
+        Command::Groups(groups) => groups::measure(&groups),
+        Command::TryGroups { trial } => groups::try_here(&trial),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,7 +58,10 @@ fn main() -> ExitCode {
 fn measure_all(workload: Workload, measure: &Measure) -> Result<(), Box<dyn Error>> {
     let plan = measure.plan(workload)?;
     let file = match workload {
-        Workload::Read => Some(cached_file::CachedFile::create(measure.directory(), plan.pages)?),
+        Workload::Read => Some(cached_file::CachedFile::create(
+            args::directory(measure.directory.as_deref()),
+            plan.pages,
+        )?),
         Workload::Spawn | Workload::Yield | Workload::Echo => None,
     };
     let path = file.as_ref().map(|file| file.path().to_path_buf()).unwrap_or_default();
@@ -76,7 +84,7 @@ fn measure_echo(echo: &Echo) -> Result<(), Box<dyn Error>> {
     publish(&report::Report::of_samples(&plan, &samples), echo.json.as_deref())
 }
 
-fn publish(report: &report::Report, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
+fn publish(report: &(impl Serialize + Display), json: Option<&Path>) -> Result<(), Box<dyn Error>> {
     print!("{report}");
     if let Some(target) = json {
         std::fs::write(target, serde_json::to_string_pretty(report)? + "\n")

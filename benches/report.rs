@@ -32,6 +32,12 @@ impl Spread {
         };
         Some(Self { median, min, max })
     }
+
+    /// The same of other values that keep their order.
+    pub fn map(self, change: impl Fn(f64) -> f64) -> Self {
+        let Self { median, min, max } = self;
+        Self { median: change(median), min: change(min), max: change(max) }
+    }
 }
 
 /// tokio's name among the contenders: what a task costs is usually told as a part of what it costs
@@ -240,7 +246,7 @@ impl Report {
     }
 }
 
-fn in_words(spread: Option<Spread>, digits: usize) -> String {
+pub fn in_words(spread: Option<Spread>, digits: usize) -> String {
     match spread {
         Some(Spread { median, min, max }) => {
             format!("{median:.digits$} ({min:.digits$}..{max:.digits$})")
@@ -251,7 +257,7 @@ fn in_words(spread: Option<Spread>, digits: usize) -> String {
 
 /// `2026-11-22T20:38:00Z`; the days are turned into a date by counting from 0000-03-01, when leap
 /// days come last.
-fn utc_date(now: SystemTime) -> String {
+pub fn utc_date(now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

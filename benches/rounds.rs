@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::de::DeserializeOwned;
 
 use crate::args::Plan;
 use crate::contender::Contender;
@@ -39,7 +40,7 @@ pub fn run(plan: &Plan, file: &Path) -> io::Result<Vec<Vec<Sample>>> {
 }
 
 /// Who runs when: another one begins each round, so that none always follows the same.
-fn order(contenders: usize, round: usize) -> impl Iterator<Item = usize> {
+pub fn order(contenders: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..contenders).map(move |turn| (turn + round) % contenders)
 }
 
@@ -79,27 +80,32 @@ pub fn arguments_of(contender: Contender, load: &Load, cpu: usize) -> io::Result
 
 /// Runs the child and reads its line.
 pub fn sample_of(contender: Contender, command: &mut Command) -> io::Result<Sample> {
+    line_of(&contender.to_string(), command)
+}
+
+/// As [`sample_of`], for a child of any name and any answer.
+pub fn line_of<T: DeserializeOwned>(name: &str, command: &mut Command) -> io::Result<T> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let output = wait_for(child, contender)?;
+    let output = wait_for(child, name)?;
     serde_json::from_slice(&output)
-        .map_err(|error| io::Error::other(format!("{contender} printed no sample: {error}")))
+        .map_err(|error| io::Error::other(format!("{name} printed no sample: {error}")))
 }
 
 /// The child's output; its one line fits into the pipe, so nothing has to read along.
-fn wait_for(mut child: Child, contender: Contender) -> io::Result<Vec<u8>> {
+fn wait_for(mut child: Child, name: &str) -> io::Result<Vec<u8>> {
     let started = Instant::now();
     while child.try_wait()?.is_none() {
         if started.elapsed() > PATIENCE {
             child.kill()?;
             child.wait()?;
             let seconds = PATIENCE.as_secs();
-            return Err(io::Error::other(format!("{contender} hung: nothing for {seconds} s")));
+            return Err(io::Error::other(format!("{name} hung: nothing for {seconds} s")));
         }
         thread::sleep(Duration::from_millis(10));
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        return Err(io::Error::other(format!("{contender} failed: {}", output.status)));
+        return Err(io::Error::other(format!("{name} failed: {}", output.status)));
     }
     Ok(output.stdout)
 }

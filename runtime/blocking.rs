@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
 use crate::builder::ThreadHooks;
-use crate::context::HandleScope;
+use crate::context::{self, GroupScope, HandleScope};
 use crate::handle::Handle;
 use crate::kernel::System;
-use crate::task::{Id, JoinHandle, TaskRef, new_task};
+use crate::task::{Id, JoinHandle, TaskGroup, TaskRef, new_task};
 use crate::time::clock::Hold;
 
 thread_local! {
@@ -50,6 +50,8 @@ struct Job {
     queued: TaskRef,
     listed: TaskRef,
     handle: Handle,
+    /// What the closure spawns is of this group.
+    group: Option<TaskGroup>,
     /// From the call to the closure's end a paused clock stands still.
     _hold: Hold,
 }
@@ -93,7 +95,8 @@ impl BlockingPool {
         let home = handle.shared().shards[0].clone();
         let (queued, listed, joined) = new_task(future, Id::next(), home);
         let hold = handle.clock().held();
-        let job = Job { queued, listed, handle: handle.clone(), _hold: hold };
+        let group = context::group();
+        let job = Job { queued, listed, handle: handle.clone(), group, _hold: hold };
         self.inner.enqueue(job, &**handle.system());
         JoinHandle::new(joined)
     }
@@ -136,6 +139,7 @@ impl Job {
     fn run(self) {
         // The closure runs inside the runtime: it may spawn, and ask for the handle.
         let _scope = HandleScope::enter(&self.handle);
+        let _group = GroupScope::enter(self.group.as_ref());
         self.queued.run_away();
     }
 }

@@ -1,6 +1,6 @@
-//! Which shard is running on this thread, and which runtime is entered.
+//! Which shard is running on this thread, which group is current, and which runtime is entered.
 
-#![allow(unsafe_code)] // One pointer to the shard whose turn is on the stack.
+#![allow(unsafe_code)] // Pointers to the shard whose turn is on the stack, and to a group.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -14,11 +14,14 @@ use crate::handle::Handle;
 use crate::kernel::System;
 use crate::registry::ShardId;
 use crate::shard::Shard;
+use crate::task::TaskGroup;
 
 thread_local! {
     /// The shard whose turn is running, or null. It has no destructor, so that reaching it is one
     /// load.
     static SHARD: Cell<*const Shard> = const { Cell::new(ptr::null()) };
+    /// The group of what is spawned, or null for the default group.
+    static GROUP: Cell<*const TaskGroup> = const { Cell::new(ptr::null()) };
     /// The shard that stands aside, if one does.
     static ASIDE: Cell<Option<ShardId>> = const { Cell::new(None) };
     /// The runtime that was entered last.
@@ -34,22 +37,61 @@ pub(crate) fn with_shard<R>(f: impl FnOnce(Option<&Shard>) -> R) -> R {
     f(unsafe { shard.as_ref() })
 }
 
-/// Names `shard` as the running one until it is dropped.
+/// Names `shard` as the running one until it is dropped. No group is current at first.
 pub(crate) struct ShardScope<'a> {
     before: *const Shard,
+    _group: GroupScope<'static>,
     _shard: PhantomData<&'a Shard>,
 }
 
 impl<'a> ShardScope<'a> {
+    #[inline]
     pub(crate) fn enter(shard: &'a Shard) -> ShardScope<'a> {
         let before = SHARD.with(|current| current.replace(shard));
-        ShardScope { before, _shard: PhantomData }
+        ShardScope { before, _group: GroupScope::enter(None), _shard: PhantomData }
     }
 }
 
 impl Drop for ShardScope<'_> {
     fn drop(&mut self) {
         SHARD.with(|current| current.set(self.before));
+    }
+}
+
+/// The group that is current, of which what is spawned becomes a member; `None` for the default
+/// group.
+#[inline]
+pub(crate) fn group() -> Option<TaskGroup> {
+    let group = GROUP.with(Cell::get);
+    // SAFETY: the pointer is null, or was set by a `GroupScope` that is still on this thread's
+    // stack and borrows the group (S7); it is cloned here, so no reference is kept.
+    unsafe { group.as_ref() }.cloned()
+}
+
+/// Whether a group is current, which costs less than to ask for it.
+#[inline]
+pub(crate) fn has_group() -> bool {
+    !GROUP.with(Cell::get).is_null()
+}
+
+/// Makes `group` the current one until it is dropped.
+pub(crate) struct GroupScope<'a> {
+    before: *const TaskGroup,
+    _group: PhantomData<&'a TaskGroup>,
+}
+
+impl<'a> GroupScope<'a> {
+    #[inline]
+    pub(crate) fn enter(group: Option<&'a TaskGroup>) -> GroupScope<'a> {
+        let group = group.map_or(ptr::null(), ptr::from_ref);
+        let before = GROUP.with(|current| current.replace(group));
+        GroupScope { before, _group: PhantomData }
+    }
+}
+
+impl Drop for GroupScope<'_> {
+    fn drop(&mut self) {
+        GROUP.with(|current| current.set(self.before));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::pool::Sweeper;
 use crate::random::SharedRandom;
 use crate::registry::{Remote, Standing};
 use crate::shard::Shard;
-use crate::task::{Id, JoinHandle, new_task};
+use crate::task::{Id, JoinHandle, TaskGroupCounts, new_task};
 use crate::time::clock::Clock;
 
 /// Names a runtime, from any thread. Cloning it is cheap, and it keeps no thread of the runtime
@@ -326,6 +326,33 @@ impl RuntimeMetrics {
     #[track_caller]
     pub fn driver_counts(&self, shard: usize) -> DriverCounts {
         self.handle.shared.shards[shard].counts()
+    }
+
+    /// What shard number `shard`, counted from 0, has counted of each group of tasks, the default
+    /// group first. Empty before the first task of a group comes to the shard, and after the last
+    /// group is gone.
+    ///
+    /// ```
+    /// # ringhold_runtime::Builder::new_current_thread().run(async {
+    /// use ringhold_runtime::Handle;
+    /// use ringhold_runtime::task::TaskGroup;
+    ///
+    /// let scrub = TaskGroup::builder("scrub").shares(50).build();
+    /// scrub.spawn(async {}).await.unwrap();
+    ///
+    /// let counts = Handle::current().metrics().task_groups(0);
+    /// assert_eq!(counts[0].name, "default");
+    /// assert_eq!((counts[1].name.as_str(), counts[1].shares, counts[1].polls), ("scrub", 50, 1));
+    /// assert_eq!(counts[1].alive, 0);
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    #[track_caller]
+    pub fn task_groups(&self, shard: usize) -> Vec<TaskGroupCounts> {
+        self.handle.shared.shards[shard].group_counts()
     }
 
     /// How many threads run or wait for blocking closures.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::context;
 use crate::registry::Remote;
 use crate::shard::Shard;
-use crate::task::TaskRef;
+use crate::task::{TaskGroup, TaskRef};
 
 /// A message to a shard. Dropping one that never arrived does what is right for it.
 pub(crate) enum Message {
@@ -31,19 +32,22 @@ impl fmt::Debug for Message {
 /// A new task on its way to its shard. If it never gets there, its join handle sees it cancelled.
 pub(crate) struct Adoption {
     task: Option<(TaskRef, TaskRef)>,
+    group: Option<TaskGroup>,
     home: Arc<Remote>,
 }
 
 impl Adoption {
     /// `queued` and `listed` are the references that [`crate::task::new_task`] made for `home`,
-    /// whose task it is from here on: who looks for the shard with the fewest sees it.
+    /// whose task it is from here on: who looks for the shard with the fewest sees it. It is of the
+    /// group that is current.
     pub(crate) fn new(queued: TaskRef, listed: TaskRef, home: Arc<Remote>) -> Adoption {
         home.tasks.fetch_add(1, Ordering::Relaxed);
-        Adoption { task: Some((queued, listed)), home }
+        Adoption { task: Some((queued, listed)), group: context::group(), home }
     }
 
-    pub(crate) fn accept(mut self) -> (TaskRef, TaskRef) {
-        self.task.take().expect("an adoption is accepted once")
+    pub(crate) fn accept(mut self) -> (TaskRef, TaskRef, Option<TaskGroup>) {
+        let (queued, listed) = self.task.take().expect("an adoption is accepted once");
+        (queued, listed, self.group.take())
     }
 }
 

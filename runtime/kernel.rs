@@ -272,6 +272,12 @@ pub unsafe trait Kernel {
     /// Whether an [`enter`](Kernel::enter) that doesn't wait would do anything.
     fn needs_enter(&self) -> bool;
 
+    /// Whether completions have arrived, or would by an [`enter`](Kernel::enter) that doesn't wait.
+    /// It is asked between polls, so it makes no system call.
+    fn has_arrived(&self) -> bool {
+        self.needs_enter()
+    }
+
     /// Hands over what is queued, lets completions arrive, and waits as asked.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use ringhold_buffers::sync::{Mutex, MutexGuard, Queue, StaticMutex, StaticMutexG
 use crate::driver::{DriverCounts, Key};
 use crate::inbox::Message;
 use crate::kernel::{Cqe, Unpark};
+use crate::task::TaskGroupCounts;
+use crate::task::group::LaneCounts;
 
 /// Names a shard, once and for all of the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +72,8 @@ pub(crate) struct Remote {
     pub(crate) tasks: AtomicUsize,
     /// What the driver had counted when the shard last published it.
     counts: Mutex<DriverCounts>,
+    /// What the shard counts of groups, the default group first; empty where there are none.
+    lanes: Mutex<Vec<Arc<LaneCounts>>>,
     /// Completions that nobody had taken when the shard ended, for futures that outlive it.
     leftovers: Mutex<HashMap<Key, Cqe>>,
 }
@@ -93,6 +97,7 @@ impl Remote {
             unparker,
             tasks: AtomicUsize::new(0),
             counts: Mutex::default(),
+            lanes: Mutex::default(),
             leftovers: Mutex::new(HashMap::new()),
         });
         shards().insert(remote.id, remote.clone());
@@ -139,6 +144,31 @@ impl Remote {
 
     pub(crate) fn counts(&self) -> DriverCounts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_lanes(&self) -> MutexGuard<'_, Vec<Arc<LaneCounts>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_lane(&self, counts: Arc<LaneCounts>) {
+        self.lock_lanes().push(counts);
+    }
+
+    pub(crate) fn remove_lane(&self, counts: &Arc<LaneCounts>) {
+        self.lock_lanes().retain(|known| !Arc::ptr_eq(known, counts));
+    }
+
+    pub(crate) fn remove_lanes(&self) {
+        self.lock_lanes().clear();
+    }
+
+    pub(crate) fn group_counts(&self) -> Vec<TaskGroupCounts> {
+        let mut counts: Vec<_> = self.lock_lanes().iter().map(|lane| lane.read()).collect();
+        if let [default, others @ ..] = &mut counts[..] {
+            let of_groups = others.iter().map(|group| group.alive).sum();
+            default.alive = self.tasks.load(Ordering::Relaxed).saturating_sub(of_groups);
+        }
+        counts
     }
 
     pub(crate) fn receive(&self) -> Option<Message> {

@@ -1,6 +1,7 @@
 //! A shard: an executor and a driver, as a value that somebody turns.
 
 mod ending;
+mod lanes;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::arenas::{ArenaTable, Arenas};
-use crate::context::ShardScope;
+use crate::context::{self, ShardScope};
 use crate::driver::{Driver, DriverCounts, Due, Reclaimed};
 use crate::inbox::Message;
 use crate::kernel::{Kernel, Wait};
@@ -26,6 +27,7 @@ use crate::registry::{Remote, ShardId, Standing};
 use crate::task::{Id, JoinHandle, Ran, ReadyQueue, TaskRef, budget, new_task, spawn};
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
+use lanes::{DEFAULT_LANE, Lanes};
 
 /// How many tasks are polled before the kernel is entered again: enough to make one enter serve
 /// many operations, and few enough that tasks that are always ready can't keep completions waiting.
@@ -57,6 +59,7 @@ pub struct Shard {
     remote: Arc<Remote>,
     driver: RefCell<Driver>,
     ready: ReadyQueue,
+    lanes: Lanes,
     /// One reference to every task that is not complete.
     tasks: RefCell<Slab<TaskRef>>,
     timers: RefCell<Wheel>,
@@ -92,6 +95,7 @@ impl Shard {
             remote,
             driver: RefCell::new(driver),
             ready: ReadyQueue::default(),
+            lanes: Lanes::default(),
             tasks: RefCell::new(Slab::with_capacity(64)),
             timers: RefCell::new(Wheel::new()),
             clock,
@@ -149,9 +153,13 @@ impl Shard {
         self.stopping.get()
     }
 
+    #[inline(always)]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let (queued, listed, joined) = new_task(future, Id::next(), self.remote.clone());
         self.remote.tasks.fetch_add(1, Ordering::Relaxed);
+        if context::has_group() {
+            self.join_current(&listed);
+        }
         self.adopt(queued, listed);
         JoinHandle::new(joined)
     }
@@ -186,6 +194,7 @@ impl Shard {
         if self.turns.get().is_multiple_of(TURNS_BETWEEN_EAGER) {
             self.eager.set(self.eager.get().max(1));
             self.remote.publish(self.counts());
+            self.sweep_lanes();
         }
         self.receive();
         self.fire_timers();
@@ -206,7 +215,7 @@ impl Shard {
         let mut driver = self.driver.borrow_mut();
         let queued = driver.has_queued();
         let is_eager = queued && self.eager.get() > 0;
-        if !is_eager && self.ready.is_empty() && !self.stopping.get() {
+        if !is_eager && !self.has_ready() && !self.stopping.get() {
             drop(driver);
             self.wait(is_awake);
             self.reap(self.driver.borrow_mut());
@@ -217,13 +226,18 @@ impl Shard {
         }
         driver.enter(Wait::No);
         let woke_others = self.reap(driver);
-        if !self.ready.is_empty() {
+        if self.has_ready() {
             self.eager.set(EAGER_TURNS_IN_VAIN);
             return true;
         }
         let in_vain = self.eager.get().saturating_sub(1);
         self.eager.set(if woke_others { EAGER_TURNS_IN_VAIN } else { in_vain });
         false
+    }
+
+    #[inline]
+    fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || self.lanes.have_ready()
     }
 
     #[inline]
@@ -244,7 +258,8 @@ impl Shard {
             match message {
                 Message::Wake(task) => self.push_ready(task),
                 Message::Adopt(adoption) => {
-                    let (queued, listed) = adoption.accept();
+                    let (queued, listed, group) = adoption.accept();
+                    self.join_lane(&listed, group);
                     self.adopt(queued, listed);
                 }
                 Message::Run(work) => work(self),
@@ -255,6 +270,9 @@ impl Shard {
     /// Polls the tasks that are ready, and says how many polls it was.
     #[inline(always)]
     fn run_ready(&self) -> u32 {
+        if self.lanes.are_used() {
+            return self.run_lanes();
+        }
         let mut polls = 0;
         while polls < POLLS_A_TURN
             && let Some(task) = self.ready.pop()
@@ -269,8 +287,12 @@ impl Shard {
         polls
     }
 
+    #[inline(always)]
     fn forget(&self, place: usize) {
         let task = self.tasks.borrow_mut().remove(place);
+        if task.lane() != DEFAULT_LANE {
+            self.lanes.leave(&task);
+        }
         self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
         // Freeing the task may run its output's destructor, so the borrow is over.
         drop(task);
@@ -320,6 +342,7 @@ impl Shard {
         // After a wait timers are always looked at.
         self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
         self.remote.publish(self.counts());
+        self.sweep_lanes();
         self.remote.prepare_to_sleep();
         let wait = if self.has_work(is_awake) { Wait::No } else { self.wait_for(is_awake) };
         self.driver.borrow_mut().enter(wait);
@@ -402,7 +425,7 @@ impl Shard {
     pub(crate) fn has_work_now(&self) -> bool {
         let driver = self.driver.borrow();
         let entered = !driver.has_queued() && !driver.kernel().needs_enter();
-        self.remote.has_messages() || !self.ready.is_empty() || !entered
+        self.remote.has_messages() || self.has_ready() || !entered
     }
 }
 

@@ -11,7 +11,7 @@ use hunted::worker::Worker;
 use hunted::{BLOCK_BYTES, BLOCKS, FileModel};
 use ringhold_sim::{Failure, Fault, Faults, HostConfig, HostId, Simulation, for_each_seed, seeds};
 use runtime::fs::{self, File};
-use runtime::task::JoinSet;
+use runtime::task::{JoinSet, TaskGroup};
 
 /// Operations of all workers together, of each seed.
 const OPERATIONS: u32 = 1000;
@@ -86,11 +86,22 @@ async fn prepare(workers: u32) -> io::Result<()> {
     root.close().await
 }
 
-async fn work(workers: Vec<Worker>) -> io::Result<()> {
+/// The workers of half of the seeds are in no group; of the others every third is in none, and
+/// those between are in one with a goal and in one with few shares.
+async fn work(workers: Vec<Worker>, seed: u64) -> io::Result<()> {
     let each = OPERATIONS / workers.len() as u32;
+    let goal = Duration::from_micros(200);
+    let groups = [
+        TaskGroup::builder("urgent").shares(300).latency_goal(goal).build(),
+        TaskGroup::builder("background").shares(20).build(),
+    ];
     let mut set = JoinSet::new();
-    for worker in workers {
-        set.spawn(worker.work(each));
+    for (number, worker) in workers.into_iter().enumerate() {
+        let work = worker.work(each);
+        match groups.get(number % 3) {
+            Some(group) if seed % 4 < 2 => group.scope(|| set.spawn(work)),
+            _ => set.spawn(work),
+        };
     }
     while let Some(ended) = set.join_next().await {
         ended.map_err(io::Error::other)??;
@@ -142,11 +153,11 @@ fn hunt(seed: u64) -> Result<u64, Failure> {
     simulation.run()?;
     check(&mut simulation, host, &plan, &models)?;
     let workers = plan.workers(&models);
-    simulation.start(host, move || work(workers.clone()));
+    simulation.start(host, move || work(workers.clone(), seed));
     simulation.run_steps(plan.seed.wrapping_mul(0x9E37_79B9) % 3000)?;
     check(&mut simulation, host, &plan, &models)?;
     let workers = plan.workers(&models);
-    simulation.start(host, move || work(workers.clone()));
+    simulation.start(host, move || work(workers.clone(), seed));
     simulation.run()?;
     check(&mut simulation, host, &plan, &models)?;
     Ok(simulation.trace().hash())

@@ -8,11 +8,14 @@ use serde_json::Value;
 /// Runs a workload in miniature against raw, and gives back its JSON.
 fn in_miniature(workload: &str, more: &[&str]) -> Value {
     let sized = if workload == "echo" { "--connections" } else { "--tasks" };
+    json_of(&[&[workload, "--miniature", sized, "8", "--vs", "raw"], more].concat())
+}
+
+fn json_of(arguments: &[&str]) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("results.json");
     let output = Command::new(env!("CARGO_BIN_EXE_ringhold-bench"))
-        .args([workload, "--miniature", sized, "8", "--vs", "raw"])
-        .args(more)
+        .args(arguments)
         .arg("--json")
         .arg(&json)
         .env("TMPDIR", directory.path())
@@ -79,6 +82,24 @@ fn an_echo_gives_the_cost_of_a_message_and_how_long_its_answer_takes() {
         for ratio in ["rate_to", "cost_to", "p99_to"] {
             assert!(report["results"][1][ratio]["raw"]["median"].as_f64().unwrap() > 0.0);
         }
+    }
+}
+
+#[test]
+fn groups_give_the_tail_of_reads_alone_and_beside_a_compaction() {
+    let report = json_of(&["groups", "--miniature", "--service", "20"]);
+    assert_eq!(report["workload"], "groups");
+    assert_eq!(report["parameters"]["reads"], 2000);
+    let results = report["results"].as_array().unwrap();
+    let settings: Vec<_> = results.iter().map(|it| it["setting"].as_str().unwrap()).collect();
+    assert_eq!(settings, ["alone", "goal", "shares-only", "no-groups"]);
+    for result in results {
+        // The other figures are of the time in which nothing else ran here; there may be none.
+        assert!(result["all_p99_ns"]["median"].as_f64().unwrap() > 0.0, "{result}");
+        assert!(result["left_out"]["median"].as_f64().unwrap() <= 1.0, "{result}");
+    }
+    for (index, group) in [(0, "reads_busy"), (1, "reads_busy"), (1, "compaction_busy")] {
+        assert!(results[index][group]["median"].as_f64().unwrap() > 0.0, "{results:?}");
     }
 }
 

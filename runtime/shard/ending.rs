@@ -38,15 +38,21 @@ impl Shard {
     }
 
     fn drop_tasks(&self) {
-        self.ready.clear();
+        self.clear_ready();
         // Nothing is listed any more from here on: what a destructor spawns is cancelled at once.
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         for (_, task) in tasks {
             self.remote.tasks.fetch_sub(1, Ordering::Relaxed);
             task.shut_down();
             // A destructor may have woken other tasks; they are all going.
-            self.ready.clear();
+            self.clear_ready();
         }
+        self.remote.remove_lanes();
+    }
+
+    fn clear_ready(&self) {
+        self.ready.clear();
+        self.lanes.clear();
     }
 
     /// One wait for what is still in flight. When none is needed any more it says whether the drain
@@ -54,7 +60,7 @@ impl Shard {
     pub(crate) fn drain_step(&self, deadline: Instant) -> Option<bool> {
         let _scope = ShardScope::enter(self);
         self.receive();
-        self.ready.clear();
+        self.clear_ready();
         if self.driver.borrow().in_flight() == 0 {
             // From here on nothing can be started; what was sent meanwhile is received once more.
             self.driver.borrow_mut().close();

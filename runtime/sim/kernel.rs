@@ -83,6 +83,10 @@ unsafe impl Kernel for SimKernel {
         self.with_ring(|ring| !ring.queue.is_empty() || !ring.arrived.is_empty())
     }
 
+    fn has_arrived(&self) -> bool {
+        self.with_ring(|ring| !ring.arrived.is_empty())
+    }
+
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let RingName { world, host, ring, .. } = &self.name;
         let entered = world.lock().enter(*host, *ring, wait);

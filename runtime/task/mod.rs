@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) mod budget;
 pub(crate) mod coop;
+pub(crate) mod group;
 mod join_error;
 mod join_handle;
 mod join_set;
@@ -17,6 +18,7 @@ mod yield_now;
 
 pub use crate::local::ShardLocal;
 pub use budget::consume_budget;
+pub use group::{TaskGroup, TaskGroupBuilder, TaskGroupCounts};
 pub use join_error::JoinError;
 pub use join_handle::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;

@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)] // The cells of a task are guarded by its state bits.
 
+mod home;
 mod waker;
 
 use std::any::Any;
@@ -33,8 +34,9 @@ use ringhold_buffers::sync::atomic::{AtomicUsize, Ordering};
 use ringhold_buffers::sync::{Cell, UnsafeCell};
 
 use crate::registry::Remote;
-use crate::task::ready::fill;
 use crate::task::{Id, JoinError};
+
+pub(super) use home::Last;
 use waker::{WAKER, schedule};
 
 /// It is in a ready queue, or is being put there.
@@ -58,6 +60,8 @@ pub(crate) struct Header {
     remote: Arc<Remote>,
     /// Where the home shard keeps its own count. Touched by that shard only.
     place: Cell<usize>,
+    /// Which of the home shard's lanes is its group's. Touched by that shard only.
+    lane: Cell<u32>,
     /// The future is being polled or dropped. Touched by who does that only.
     running: Cell<bool>,
     /// What stands behind the task in the list that is the shard's ready queue. Touched by the home
@@ -121,6 +125,7 @@ pub(crate) fn new_task<F: Future + 'static>(
             id,
             remote,
             place: Cell::new(usize::MAX),
+            lane: Cell::new(0),
             running: Cell::new(false),
             next: Cell::new(None),
             join_waker: UnsafeCell::new(None),
@@ -241,17 +246,6 @@ impl TaskRef {
         self.header().state.load(Ordering::Acquire) & COMPLETE != 0
     }
 
-    /// Where the home shard lists the task. Called on the home shard.
-    pub(crate) fn set_place(&self, place: usize) {
-        self.header().place.set(place);
-    }
-
-    /// Takes what stands behind this task off it. Called on the home shard.
-    #[inline]
-    pub(crate) fn unlink(&self) -> Option<TaskRef> {
-        self.header().next.take()
-    }
-
     /// Polls the future once, on the home shard, with the reference that the ready queue held.
     #[inline]
     pub(crate) fn run(self) -> Ran {
@@ -366,25 +360,6 @@ impl TaskRef {
             unsafe { (header.table.drop_output)(self.header) };
         }
         // The join waker, if there is one, is dropped with the task or at its completion.
-    }
-}
-
-/// Names the last task of a ready queue for as long as that holds it.
-#[derive(Clone, Copy)]
-pub(crate) struct Last(NonNull<Header>);
-
-impl Last {
-    #[inline]
-    pub(super) fn of(task: &TaskRef) -> Last {
-        Last(task.header)
-    }
-
-    /// Puts `next` behind this task. Called on the home shard.
-    #[inline]
-    pub(super) fn link(self, next: TaskRef) {
-        // SAFETY: the queue holds a reference to the task that it names as its last, and forgets
-        // the name when it gives the reference away (S10).
-        fill(unsafe { &self.0.as_ref().next }, Some(next));
     }
 }
 

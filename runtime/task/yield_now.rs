@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 /// Lets the shard's other ready tasks run, and its completions arrive, before this one goes on.
+/// With [groups of tasks](super::TaskGroup) those run whose turn it is, by their groups' shares.
 ///
 /// # Cancel safety
 ///
