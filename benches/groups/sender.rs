@@ -1,9 +1,7 @@
 //! Where the reads come from: a thread on another CPU, which sends each at its time whether or not
 //! those before it are done, so that nothing waits unseen.
 
-use std::io;
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,20 +10,18 @@ use crate::groups::watch::{Disturbed, Watch};
 use crate::rounds::pin_to;
 
 /// The bytes of a request: its number, and its time in nanoseconds since the beginning.
-const REQUEST_BYTES: usize = 16;
+pub const REQUEST_BYTES: usize = 16;
 
 /// Sends the trial's requests from a thread of its own, beginning now. It tells when its CPU was
 /// away.
 pub fn start(
     trial: &Trial,
-    server: SocketAddr,
+    mut writer: io::PipeWriter,
     begin: Instant,
 ) -> io::Result<thread::JoinHandle<io::Result<Disturbed>>> {
     let (cpu, requests, mean) = (trial.driver, trial.requests(), trial.mean_gap());
     thread::Builder::new().name("sender".to_owned()).spawn(move || {
         pin_to(cpu)?;
-        let mut stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
         let mut gaps = Gaps::new(mean);
         let watch = Watch::new(begin);
         let mut at = watch.look() + Duration::from_millis(5);
@@ -35,7 +31,7 @@ pub fn start(
             let mut request = [0; REQUEST_BYTES];
             request[..8].copy_from_slice(&number.to_le_bytes());
             request[8..].copy_from_slice(&(at.as_nanos() as u64).to_le_bytes());
-            stream.write_all(&request)?;
+            writer.write_all(&request)?;
         }
         Ok(watch.disturbed())
     })
