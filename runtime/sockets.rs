@@ -33,6 +33,11 @@ impl SocketAddress {
         SocketAddress { bytes: [0; MOST_BYTES], length: 0 }
     }
 
+    /// No address (`AF_UNSPEC`): to connect to it is to disconnect.
+    pub fn none() -> SocketAddress {
+        SocketAddress::of_family(libc::AF_UNSPEC, V4_BYTES)
+    }
+
     /// The address that these bytes are; what is beyond the longest address is cut off.
     pub fn from_bytes(bytes: &[u8]) -> SocketAddress {
         let mut address = SocketAddress::new();
@@ -206,7 +211,8 @@ pub trait Sockets: Send + Sync {
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`; for a path what a file system says.
     fn bind(&self, socket: RawFd, address: &SocketAddress) -> io::Result<()>;
 
-    /// Connects a socket of datagrams, which sends nothing and never waits.
+    /// Connects a socket of datagrams, which sends nothing and never waits; or resets a stream, if
+    /// there is no address.
     ///
     /// # Errors
     ///

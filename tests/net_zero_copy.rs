@@ -258,3 +258,52 @@ fn a_send_that_waits_for_a_slow_peer_is_cancelled_when_it_is_dropped() {
     });
     run.unwrap().unwrap();
 }
+
+/// A peer that reads nothing has leases of the sender, until the sender resets the connection.
+async fn reset_a_peer_that_reads_nothing() -> io::Result<()> {
+    let (sender, mut receiver) = pair().await?;
+    let mut on_their_way = Vec::new();
+    let sending = async {
+        let mut offset = 0;
+        loop {
+            let (count, sending) = sender.send_zero_copy(filled(offset, 60_000).await?).await?;
+            on_their_way.push(sending);
+            offset += count;
+        }
+    };
+    // What is in the network fills up at last.
+    let sent: Result<io::Result<()>, _> = timeout(Duration::from_millis(200), sending).await;
+    assert!(sent.is_err(), "{sent:?}");
+    assert!(buffers::occupancy().leased > 0);
+    sender.reset()?;
+    for sending in on_their_way {
+        assert_eq!(sending.await.len(), 60_000);
+    }
+    all_leases_come_back().await;
+    let error = loop {
+        match receiver.read(&mut [0; 60_000]).await {
+            Ok(0) => panic!("the peer saw an end"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    // Once more does nothing.
+    sender.reset()
+}
+
+#[test]
+fn a_reset_gives_back_what_a_peer_never_reads() {
+    let run = Builder::new_current_thread().run(reset_a_peer_that_reads_nothing());
+    run.unwrap().unwrap();
+}
+
+#[test]
+fn a_reset_gives_back_what_a_simulated_peer_never_reads() {
+    for_each_seed(seeds(5), |seed| {
+        let mut simulation = Simulation::new(seed);
+        let host = simulation.host(HostConfig::new("host"));
+        simulation.start(host, reset_a_peer_that_reads_nothing);
+        simulation.run()
+    });
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut};
-use ringhold_runtime::Failed;
+use ringhold_runtime::{Failed, SocketAddress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::address::{ToSocketAddrs, family, first_that, inet as address, targets};
@@ -178,6 +178,38 @@ impl TcpStream {
     /// As for any option.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         self.0.socket.set_linger(Some(Duration::ZERO))
+    }
+
+    /// Ends the connection at once, for every handle of it: the peer is told that it is reset, what
+    /// was sent and has not arrived is dropped, and so is what has arrived and was not read. What
+    /// waits for the stream ends with an error, and buffers that a send without a copy has out come
+    /// back, which a peer that never reads would keep for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of the kernel; there are none for a stream, even if it is reset already.
+    ///
+    /// # Kernel
+    ///
+    /// `connect(2)` to no address (`AF_UNSPEC`), which never waits.
+    ///
+    /// ```
+    /// # ringhold_runtime::Builder::new_current_thread().run(async {
+    /// use std::io::ErrorKind;
+    /// use ringhold_net::{TcpListener, TcpStream};
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let (server, _) = listener.accept().await?;
+    /// server.reset()?;
+    /// let error = client.read_u8().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn reset(&self) -> io::Result<()> {
+        self.0.socket.connect_now(&SocketAddress::none())
     }
 
     /// How many hops what is sent may take (`IP_TTL`).
