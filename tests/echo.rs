@@ -2,56 +2,20 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::example;
+use common::server::Server;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A server that is killed when it is dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(configure: impl FnOnce(&mut Command)) -> Server {
-        let mut command = Command::new(example::binary("echo"));
-        command.args(["127.0.0.1:0", "--shards", "2"]).stdout(Stdio::piped());
-        configure(&mut command);
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!((words[0], words[3], words[4]), ("listening", "on", "2"), "{line}");
-        Server { child, address: words[2].parse().unwrap() }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-}
-
-impl Server {
-    /// Ends it, and gives what it said of errors.
-    fn end(mut self) -> String {
-        let mut errors = self.child.stderr.take().expect("it is piped");
-        drop(self);
-        let mut text = String::new();
-        errors.read_to_string(&mut text).unwrap();
-        text
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).expect("the server was running");
-    }
+fn start(configure: impl FnOnce(&mut Command)) -> Server {
+    Server::start("echo", |command| {
+        command.arg("127.0.0.1:0");
+        configure(command);
+    })
 }
 
 /// What a client sends, so that no two send the same.
@@ -61,7 +25,7 @@ fn bytes_of(client: u32) -> Vec<u8> {
 
 #[test]
 fn fifty_clients_get_back_what_they_send() {
-    let server = Server::start(|_| {});
+    let server = start(|_| {});
     thread::scope(|scope| {
         for client in 0..50 {
             let mut reader = server.connect();
@@ -84,7 +48,7 @@ fn fifty_clients_get_back_what_they_send() {
 
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody_else() {
-    let server = Server::start(|_| {});
+    let server = start(|_| {});
     let mut slow: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     for stream in &mut slow {
         stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -102,7 +66,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
 
 #[test]
 fn with_few_descriptors_everybody_is_served_in_the_end() {
-    let server = Server::start(|command| {
+    let server = start(|command| {
         // Of 40, the two shards and their listeners have some twenty themselves.
         let program = command.get_program().to_owned();
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
@@ -132,7 +96,7 @@ fn with_few_descriptors_everybody_is_served_in_the_end() {
 
 #[test]
 fn ctrl_c_ends_it_with_a_client_connected() {
-    let mut server = Server::start(|_| {});
+    let mut server = start(|_| {});
     let mut client = server.connect();
     client.write_all(b"hello").unwrap();
     client.read_exact(&mut [0; 5]).unwrap();

@@ -6,6 +6,7 @@ pub mod example;
 mod isolated;
 pub mod limits;
 pub mod proc;
+pub mod server;
 pub mod start;
 
 use std::io::{self, Write};

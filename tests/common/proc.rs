@@ -9,29 +9,35 @@ pub fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("a process may list its descriptors").count() - 1
 }
 
-/// A line of `/proc/self/status`, as a number: `VmPin` and `VmRSS` are KiB there, and bytes here.
-fn status(field: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("a process may read its status");
+/// A line of a process's status, as a number: `VmPin` and `VmRSS` are KiB there.
+fn status(process: &str, field: &str) -> usize {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).expect("a process may read its status");
     let line = status
         .lines()
         .find(|line| line.split(':').next() == Some(field))
-        .unwrap_or_else(|| panic!("/proc/self/status has no {field}"));
+        .unwrap_or_else(|| panic!("{path} has no {field}"));
     line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
 }
 
 /// The bytes that are pinned, by `VmPin`: each page once, however many rings have it.
 pub fn pinned_bytes() -> usize {
-    status("VmPin") * 1024
+    status("self", "VmPin") * 1024
 }
 
 /// The bytes of memory that the process has touched, by `VmRSS`.
 pub fn resident_bytes() -> usize {
-    status("VmRSS") * 1024
+    status("self", "VmRSS") * 1024
+}
+
+/// As `resident_bytes`, of another process.
+pub fn resident_bytes_of(process: u32) -> usize {
+    status(&process.to_string(), "VmRSS") * 1024
 }
 
 /// The process's threads.
 pub fn threads() -> usize {
-    status("Threads")
+    status("self", "Threads")
 }
 
 /// Waits until `reading` gives `wanted`: for what the kernel does in its own time, within a bound.

@@ -1,0 +1,5 @@
+//! What a server of files is asked, and answers.
+
+pub mod nginx;
+pub mod requests;
+pub mod response;
