@@ -164,6 +164,31 @@ macro_rules! writing {
             self.stream().write_all_owned(buffer).await
         }
 
+        /// Writes all of `buffers`, one after the other, as much as is taken at once; waits until
+        /// there is room. Gives the count of bytes, and the buffers, of which the kernel takes at
+        /// most 1024.
+        ///
+        /// A head and a body that is shared by many clients go together by this: both as
+        /// `bytes::Bytes`, the body being a frozen lease.
+        ///
+        /// # Errors
+        ///
+        /// As for `write_owned`.
+        ///
+        /// # Cancel safety
+        ///
+        /// As for `write_owned`: outcome unknown.
+        ///
+        /// # Kernel
+        ///
+        /// `IORING_OP_WRITEV`, since 5.1; where there is no room, also `IORING_OP_POLL_ADD`.
+        pub async fn write_vectored_owned<B: IoBuf>(
+            &self,
+            buffers: Vec<B>,
+        ) -> Result<(usize, Vec<B>), Failed<Vec<B>>> {
+            self.stream().write_vectored_owned(buffers).await
+        }
+
         /// As `write_owned`, from registered memory and by the fixed opcode only.
         ///
         /// # Errors

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
-use ringhold_runtime::ops::{Fixed, Kept, Read, Receive, Send as SendOp, Write, fill};
+use ringhold_runtime::ops::{
+    Fixed, Keeper, Kept, Read, Receive, Send as SendOp, Write, WriteVectored, fill,
+};
 use ringhold_runtime::{Failed, Op, Operation};
 
-use crate::sides::{Awaiting, Direction, Ticket};
+use crate::sides::{Awaiting, Direction, Outbound, Ticket};
 use crate::socket::interest;
 use crate::stream::Stream;
 
@@ -30,13 +32,19 @@ impl Stream {
 
     pub(crate) async fn write_owned<B: IoBuf>(&self, buffer: B) -> Transfer<B> {
         let send = |buffer| SendOp { file: self.socket.file().clone(), buffer };
-        self.transfer(Direction::Out, buffer, send).await
+        self.transfer::<_, _, Outbound>(Direction::Out, buffer, send).await
+    }
+
+    pub(crate) async fn write_vectored_owned<B: IoBuf>(&self, buffers: Vec<B>) -> Transfer<Vec<B>> {
+        let file = || self.socket.file().clone();
+        let write = |buffers| WriteVectored::new(file(), None, buffers, 0);
+        self.transfer::<_, _, Outbound>(Direction::Out, buffers, write).await
     }
 
     pub(crate) async fn write_fixed<B: FixedBuf>(&self, buffer: B) -> Transfer<B> {
         let file = || self.socket.file().clone();
         let write = |buffer| Fixed(Write::<_> { file: file(), alignment: None, buffer, offset: 0 });
-        self.transfer(Direction::Out, buffer, write).await
+        self.transfer::<_, _, Outbound>(Direction::Out, buffer, write).await
     }
 
     pub(crate) async fn write_all_owned<B: IoBuf>(&self, buffer: B) -> Transfer<B> {
@@ -68,7 +76,7 @@ impl Stream {
         // An empty buffer goes through once: what is fixed says then that it is empty.
         loop {
             let begin = rest.begin();
-            match self.transfer(Direction::Out, rest, &make).await {
+            match self.transfer::<_, _, Outbound>(Direction::Out, rest, &make).await {
                 Ok((count, part)) if begin + count == length => {
                     return Ok((length, part.into_inner()));
                 }
@@ -100,26 +108,26 @@ impl Stream {
                 None => {}
             }
         }
-        self.transfer(Direction::In, buffer, make).await
+        self.transfer::<_, _, Ticket>(Direction::In, buffer, make).await
     }
 
     /// Waits for this direction's orphans, and runs an operation of which nothing gets lost.
     #[inline]
-    async fn transfer<B, T>(
+    async fn transfer<B, T, K>(
         &self,
         direction: Direction,
         mut buffer: B,
         make: impl Fn(B) -> T,
     ) -> Transfer<B>
     where
-        B: IoBuf,
         T: Operation<Output = Transfer<B>>,
+        K: Keeper<Transfer<B>> + From<Ticket> + Into<Ticket>,
     {
         loop {
             if self.side(direction).has_orphan() {
                 self.settle(direction).await;
             }
-            match Transferring::new(self, direction, make(buffer)).await {
+            match Transferring::<_, _, K>::new(self, direction, make(buffer)).await {
                 // The opcodes of files don't wait on a socket that doesn't block.
                 Err(failed) if failed.error.kind() == io::ErrorKind::WouldBlock => {
                     buffer = failed.buffer;
@@ -135,16 +143,24 @@ impl Stream {
 }
 
 /// An operation that is an orphan if this is dropped before it is ready.
-struct Transferring<'a, B: IoBuf, T: Operation<Output = Transfer<B>>> {
+struct Transferring<'a, B, T, K>
+where
+    T: Operation<Output = Transfer<B>>,
+    K: Keeper<Transfer<B>>,
+{
     /// Dropped before the operation.
     awaiting: Awaiting<'a>,
-    operation: Op<Kept<T, Ticket>>,
+    operation: Op<Kept<T, K>>,
 }
 
-impl<'a, B: IoBuf, T: Operation<Output = Transfer<B>>> Transferring<'a, B, T> {
+impl<'a, B, T, K> Transferring<'a, B, T, K>
+where
+    T: Operation<Output = Transfer<B>>,
+    K: Keeper<Transfer<B>> + From<Ticket>,
+{
     #[inline]
     fn new(stream: &'a Stream, direction: Direction, operation: T) -> Self {
-        let keeper = Ticket::new(&stream.sides, direction);
+        let keeper = Ticket::new(&stream.sides, direction).into();
         Transferring {
             awaiting: Awaiting::new(stream.side(direction)),
             operation: Op::new(Kept { operation, keeper }),
@@ -152,15 +168,24 @@ impl<'a, B: IoBuf, T: Operation<Output = Transfer<B>>> Transferring<'a, B, T> {
     }
 }
 
-impl<B: IoBuf, T: Operation<Output = Transfer<B>>> Unpin for Transferring<'_, B, T> {}
+impl<B, T, K> Unpin for Transferring<'_, B, T, K>
+where
+    T: Operation<Output = Transfer<B>>,
+    K: Keeper<Transfer<B>>,
+{
+}
 
-impl<B: IoBuf, T: Operation<Output = Transfer<B>>> Future for Transferring<'_, B, T> {
+impl<B, T, K> Future for Transferring<'_, B, T, K>
+where
+    T: Operation<Output = Transfer<B>>,
+    K: Keeper<Transfer<B>> + Into<Ticket>,
+{
     type Output = Transfer<B>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Transfer<B>> {
-        let (outcome, ticket) = ready!(Pin::new(&mut self.operation).poll(cx)).take();
-        self.awaiting.finish(ticket);
+        let (outcome, keeper) = ready!(Pin::new(&mut self.operation).poll(cx)).take();
+        self.awaiting.finish(keeper.into());
         Poll::Ready(outcome)
     }
 }

@@ -197,9 +197,6 @@ impl Ticket {
 
 impl<B: IoBuf> Keeper<Result<(usize, B), Failed<B>>> for Ticket {
     fn keep(self, output: Result<(usize, B), Failed<B>>) {
-        if self.direction == Direction::Out {
-            return;
-        }
         match output {
             Ok((count, buffer)) => {
                 let brought = buffer.slice(..count);
@@ -207,6 +204,25 @@ impl<B: IoBuf> Keeper<Result<(usize, B), Failed<B>>> for Ticket {
             }
             Err(Failed { error, .. }) => self.side().add_error(error),
         }
+    }
+}
+
+/// The ticket of an operation that brings nothing: of one that writes, nothing is kept.
+pub(crate) struct Outbound(Ticket);
+
+impl<O> Keeper<O> for Outbound {
+    fn keep(self, _: O) {}
+}
+
+impl From<Ticket> for Outbound {
+    fn from(ticket: Ticket) -> Outbound {
+        Outbound(ticket)
+    }
+}
+
+impl From<Outbound> for Ticket {
+    fn from(outbound: Outbound) -> Ticket {
+        outbound.0
     }
 }
 
