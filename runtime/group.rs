@@ -1,5 +1,6 @@
 //! Groups of provided buffers: leases of which the kernel picks one when something arrives.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -17,6 +18,7 @@ use crate::shard::Shard;
 /// nothing but such a receive touches the leases; so when the last count is dropped, they are free.
 pub struct Group {
     number: u16,
+    in_bundles: bool,
     /// The shard whose kernel has the group.
     remote: Arc<Remote>,
     held: Mutex<Held>,
@@ -26,6 +28,8 @@ pub struct Group {
 struct Held {
     leases: Vec<Option<Lease>>,
     vacant: Vec<u16>,
+    /// The numbers that the kernel has, in the order in which it picks them.
+    order: VecDeque<u16>,
 }
 
 impl fmt::Debug for Group {
@@ -44,13 +48,15 @@ impl Group {
     pub fn new(entries: u16) -> io::Result<Arc<Group>> {
         let made = context::with_shard(|shard| {
             let shard = shard.ok_or(io::ErrorKind::Unsupported)?;
-            let number = shard.driver().borrow_mut().add_group(entries)?;
-            Ok::<_, io::Error>((number, shard.remote().clone()))
+            let made = shard.driver().borrow_mut().add_group(entries)?;
+            Ok::<_, io::Error>((made, shard.remote().clone()))
         });
-        let (number, remote) = made?;
+        let ((number, in_bundles), remote) = made?;
         let leases = (0..entries).map(|_| None).collect();
-        let held = Mutex::new(Held { leases, vacant: (0..entries).rev().collect() });
-        Ok(Arc::new(Group { number, remote, held }))
+        let vacant = (0..entries).rev().collect();
+        let order = VecDeque::with_capacity(usize::from(entries));
+        let held = Mutex::new(Held { leases, vacant, order });
+        Ok(Arc::new(Group { number, in_bundles, remote, held }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -62,6 +68,11 @@ impl Group {
         self.number
     }
 
+    /// Whether one completion may tell of several of its leases.
+    pub(crate) fn is_in_bundles(&self) -> bool {
+        self.in_bundles
+    }
+
     /// Whether it belongs to the shard that is running.
     pub fn is_here(&self) -> bool {
         context::with_shard(|shard| shard.is_some_and(|shard| shard.id() == self.remote.id()))
@@ -69,8 +80,7 @@ impl Group {
 
     /// How many leases the kernel has.
     pub fn provided(&self) -> usize {
-        let held = self.lock();
-        held.leases.len() - held.vacant.len()
+        self.lock().order.len()
     }
 
     /// Gives the kernel a lease; gives it back where there is no room for it. On the group's shard
@@ -95,18 +105,34 @@ impl Group {
             length: u32::try_from(lease.bytes_total()).unwrap_or(u32::MAX),
         };
         held.leases[usize::from(number)] = Some(lease);
+        held.order.push_back(number);
         shard.driver().borrow_mut().provide(self.number, buffer);
         Ok(())
     }
 
-    /// The kernel has picked a lease, and is done with it.
-    pub(crate) fn take(&self, number: u16) -> Lease {
+    /// The kernel has picked the lease of this number and is done with it: it has filled `count`
+    /// bytes, which go on in the leases that were provided after it. Gives each of them, and how
+    /// many bytes it has.
+    pub(crate) fn take(&self, number: u16, mut count: usize, mut each: impl FnMut(Lease, usize)) {
         let mut held = self.lock();
-        let Some(lease) = held.leases[usize::from(number)].take() else {
-            panic!("the kernel picked buffer {number} of {self:?}, which it doesn't have")
-        };
-        held.vacant.push(number);
-        lease
+        let mut next = Some(number);
+        loop {
+            let picked = held.order.pop_front();
+            let Some(number) = picked.filter(|picked| next.is_none_or(|next| *picked == next))
+            else {
+                panic!("the kernel picked buffer {number} of {self:?}, and {picked:?} was its turn")
+            };
+            next = None;
+            let lease = held.leases[usize::from(number)].take();
+            let lease = lease.expect("what the kernel has is there");
+            held.vacant.push(number);
+            let filled = count.min(lease.bytes_total());
+            count -= filled;
+            each(lease, filled);
+            if count == 0 {
+                return;
+            }
+        }
     }
 }
 

@@ -322,6 +322,12 @@ pub unsafe trait Kernel {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether a receive that asks for it may fill several buffers of a group, in the order in which
+    /// they were provided, and tell of all of them by one completion.
+    fn picks_bundles(&self) -> bool {
+        false
+    }
+
     /// Adds a buffer to a group that was made, and is not full.
     ///
     /// # Safety

@@ -50,6 +50,9 @@ pub const BUFFER_SELECT: u8 = 1 << 5;
 /// `IORING_RECVSEND_FIXED_BUF`, in `ioprio`: the bytes lie in a registered buffer.
 pub const SEND_FIXED_BUFFER: u16 = 1 << 2;
 
+/// `IORING_RECVSEND_BUNDLE`, in `ioprio`: several provided buffers may be filled at once.
+pub const RECEIVE_BUNDLE: u16 = 1 << 4;
+
 const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<squeue::Entry>() == 64);
 
 impl From<squeue::Entry> for Sqe {

@@ -333,3 +333,36 @@ fn a_stream_of_leases_wakes_the_task_that_polled_it_last() {
     });
     run.unwrap().unwrap();
 }
+
+/// Since 6.10 one completion tells of as many leases as there are bytes for.
+#[test]
+fn what_has_arrived_already_comes_in_several_leases_at_once() {
+    let watch = Watch::new();
+    let run = watched(&watch, (64, 128)).run(async {
+        let (mut sender, mut receiver) = pair().await?;
+        let sent: Vec<u8> = (0..40_000_u32).map(|place| (place % 251) as u8).collect();
+        let (mut leases, mut received) = (receiver.leases(4096), Vec::new());
+        // One is filled, and four are there when much comes at once.
+        sender.write_all(&sent[..100]).await?;
+        received.extend_from_slice(&leases.next().await.expect("more follows")?);
+        sender.write_all(&sent[100..]).await?;
+        drop(sender);
+        while let Some(lease) = leases.next().await {
+            let lease = lease?;
+            assert!((1..=4096).contains(&lease.len()), "{}", lease.len());
+            received.extend_from_slice(&lease);
+        }
+        assert!(received == sent, "{} bytes", received.len());
+        drop(leases);
+        all_leases_come_back().await;
+        io::Result::Ok(())
+    });
+    run.unwrap().unwrap();
+    watch.balance();
+    let most = watch.most_picked.load(std::sync::atomic::Ordering::SeqCst);
+    if most <= 4096 {
+        let reason = "the kernel fills one buffer at a time, as before 6.10";
+        return common::skip("what_has_arrived_already_comes_in_several_leases_at_once", reason);
+    }
+    assert!(most <= 4 * 4096, "{most}");
+}

@@ -27,11 +27,12 @@ impl GroupNumbers {
 }
 
 impl Driver {
-    /// Makes a group with room for `entries` buffers, and gives its number.
-    pub(crate) fn add_group(&mut self, entries: u16) -> io::Result<u16> {
+    /// Makes a group with room for `entries` buffers. Gives its number, and whether the kernel fills
+    /// several of its buffers at once.
+    pub(crate) fn add_group(&mut self, entries: u16) -> io::Result<(u16, bool)> {
         let number = self.groups.take()?;
         match self.kernel.add_group(number, entries) {
-            Ok(()) => Ok(number),
+            Ok(()) => Ok((number, self.kernel.picks_bundles())),
             Err(error) => {
                 self.groups.vacant.push(number);
                 Err(error)

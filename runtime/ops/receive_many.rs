@@ -1,9 +1,10 @@
-//! `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`: what arrives, in leases that the kernel picks.
+//! `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`: what arrives, in leases that the kernel picks;
+//! since 6.10 several at once (`IORING_RECVSEND_BUNDLE`).
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use io_uring::{opcode, types};
 use ringhold_buffers::{IoBufMut, Lease};
@@ -33,22 +34,32 @@ pub struct Received {
 impl Received {
     /// Takes what came first.
     pub fn take(&self) -> Option<Lease> {
-        self.arrivals.take()
+        // A lease that was picked for the end of the stream has nothing in it.
+        std::iter::from_fn(|| self.arrivals.take()).find(|lease| !lease.is_empty())
     }
 
     /// Takes what came first, or waits for it.
     pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Lease> {
-        self.arrivals.poll_take(cx)
+        loop {
+            let lease = ready!(self.arrivals.poll_take(cx));
+            if !lease.is_empty() {
+                return Poll::Ready(lease);
+            }
+        }
     }
 }
 
 impl Collector for Received {
     fn collect(&self, cqe: Cqe) -> Option<Waker> {
         let (number, count) = (cqe.buffer()?, cqe.outcome().ok()? as usize);
-        let mut lease = self.group.take(number);
-        // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked (S9).
-        unsafe { lease.set_init(count) };
-        self.arrivals.add(lease, !cqe.has_more())
+        let mut waker = None;
+        self.group.take(number, count, |mut lease, filled| {
+            // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked and
+            // on in those that were provided after it, whole ones but for the last (S9).
+            unsafe { lease.set_init(filled) };
+            waker = self.arrivals.add(lease, !cqe.has_more()).or(waker.take());
+        });
+        waker
     }
 }
 
@@ -80,7 +91,12 @@ unsafe impl Operation for ReceiveMany {
 
     fn entry(&mut self) -> Entry {
         let file = types::Fd(self.file.descriptor());
-        opcode::RecvMulti::new(file, self.received.group.number()).build().into()
+        let group = &self.received.group;
+        if group.is_in_bundles() {
+            opcode::RecvMultiBundle::new(file, group.number()).build().into()
+        } else {
+            opcode::RecvMulti::new(file, group.number()).build().into()
+        }
     }
 
     fn finish(self, outcome: io::Result<u32>) -> Self::Output {

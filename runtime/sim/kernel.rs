@@ -158,6 +158,10 @@ unsafe impl Kernel for SimKernel {
         Ok(())
     }
 
+    fn picks_bundles(&self) -> bool {
+        true
+    }
+
     unsafe fn provide(&mut self, group: u16, buffer: Provided) {
         // SAFETY: passed on to the caller (S1, S2).
         let span = unsafe { Span::new(buffer.address as u64, buffer.length as usize) };

@@ -302,8 +302,10 @@ impl World {
             let sending = (socket, *span);
             return self.send_zero_copy(host, (ring, number), operation, sending);
         }
-        if let (Some(socket), Request::ReceiveMany { group, .. }) = (socket, &operation.request) {
-            let from = (socket, *group);
+        if let (Some(socket), &Request::ReceiveMany { group, in_bundles, .. }) =
+            (socket, &operation.request)
+        {
+            let from = (socket, group, in_bundles);
             return self.receive_many(host, (ring, number), operation, from);
         }
         let result = match socket {

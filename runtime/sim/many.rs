@@ -2,6 +2,7 @@
 
 use ringhold_runtime::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Cqe};
 
+use crate::Choose;
 use crate::faults::Fault;
 use crate::memory::Span;
 use crate::net::SocketId;
@@ -18,37 +19,41 @@ impl World {
         self.machines[host].ring(ring).arrive(cqe);
     }
 
-    /// Receives what has arrived, each time into the next buffer of the group, until there is
-    /// nothing left and it waits, or something is in the way.
+    /// Receives what has arrived, each time into the next buffer of the group, or into several,
+    /// until there is nothing left and it waits, or something is in the way.
     pub(crate) fn receive_many(
         &mut self,
         host: usize,
         (ring, number): (usize, u64),
         operation: InFlight,
-        (socket, group): (SocketId, u16),
+        (socket, group, in_bundles): (SocketId, u16, bool),
     ) {
         let user_data = operation.user_data;
         let result = loop {
-            let buffers = self.machines[host].ring(ring).groups.get(&group);
-            let Some((buffer, span)) = buffers.and_then(|buffers| buffers.front().copied()) else {
+            let Some((buffer, span)) = self.next_buffer(host, ring, group) else {
                 break -libc::ENOBUFS;
             };
             let most = self.draw_moved(host, socket, span.length());
-            let bytes = match self.network.receive(socket, most, false) {
+            let mut moved = match self.network.receive(socket, most, false) {
                 Ok(None) => return self.let_wait(host, (ring, number), operation, socket),
                 Ok(Some((bytes, ..))) if bytes.is_empty() => break 0,
-                Ok(Some((bytes, ..))) => bytes,
+                Ok(Some((bytes, ..))) => self.fill_next(host, ring, group, &bytes),
                 Err(errno) => break -errno,
             };
-            if !span.is_poisoned() {
-                let what =
-                    format!("buffer {buffer} of group {group} was used before it was picked");
-                self.violations.push(what);
+            let mut is_full = moved == span.length();
+            while in_bundles && is_full && self.dice.pick(4) > 0 {
+                let Some((_, span)) = self.next_buffer(host, ring, group) else { break };
+                // An end or an error is the next completion's, which must not get lost here.
+                let bytes = match self.network.receive(socket, span.length(), true) {
+                    Ok(Some((bytes, ..))) if !bytes.is_empty() => bytes,
+                    _ => break,
+                };
+                let taken = self.network.receive(socket, bytes.len(), false);
+                debug_assert!(taken.is_ok_and(|taken| taken.is_some_and(|it| it.0 == bytes)));
+                is_full = bytes.len() == span.length();
+                moved += self.fill_next(host, ring, group, &bytes);
             }
-            span.fill(&bytes);
-            let ring_of = self.machines[host].ring(ring);
-            ring_of.groups.get_mut(&group).expect("looked up above").pop_front();
-            let (result, flags) = (bytes.len() as i32, CQE_BUFFER | u32::from(buffer) << 16);
+            let (result, flags) = (moved as i32, CQE_BUFFER | u32::from(buffer) << 16);
             if self.strikes(host, Fault::MultishotEnds) {
                 self.record(host, What::Completed { shard: ring, user_data, result });
                 return self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags });
@@ -56,6 +61,23 @@ impl World {
             self.arrive_with_more(host, ring, Cqe { user_data, result, flags });
         };
         self.arrive(host, ring, user_data, result);
+    }
+
+    /// The buffer that is picked next, if the group has one.
+    fn next_buffer(&mut self, host: usize, ring: usize, group: u16) -> Option<(u16, Span)> {
+        self.machines[host].ring(ring).groups.get(&group)?.front().copied()
+    }
+
+    /// Fills the buffer that is picked next, and gives how many bytes it has.
+    fn fill_next(&mut self, host: usize, ring: usize, group: u16, bytes: &[u8]) -> usize {
+        let buffers = self.machines[host].ring(ring).groups.get_mut(&group);
+        let (buffer, span) = buffers.and_then(|it| it.pop_front()).expect("it was looked at");
+        if !span.is_poisoned() {
+            let what = format!("buffer {buffer} of group {group} was used before it was picked");
+            self.violations.push(what);
+        }
+        span.fill(bytes);
+        bytes.len()
     }
 
     /// Queues the bytes. The memory stays the kernel's until the network has taken them, which the

@@ -3,7 +3,9 @@
 #![allow(unsafe_code)] // It follows the addresses of entries.
 
 use io_uring::opcode;
-use ringhold_runtime::{BUFFER_SELECT, FIXED_FILE, SEND_FIXED_BUFFER, SocketAddress, Sqe};
+use ringhold_runtime::{
+    BUFFER_SELECT, FIXED_FILE, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, SocketAddress, Sqe,
+};
 
 use crate::memory::{self, Answer, CallAddress, Span};
 
@@ -56,7 +58,7 @@ pub(crate) enum Request {
     PollReady { file: FileName, events: u32 },
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
-    ReceiveMany { file: FileName, group: u16 },
+    ReceiveMany { file: FileName, group: u16, in_bundles: bool },
     Send { file: FileName, span: Span },
     SendZeroCopy { file: FileName, span: Span, arena: Option<u16> },
     Shutdown { file: FileName, how: i32 },
@@ -153,7 +155,8 @@ impl Request {
                 Request::Connect { file, address: SocketAddress::from_bytes(address.source()) }
             }
             opcode::Recv::CODE if sqe.flags & BUFFER_SELECT != 0 => {
-                Request::ReceiveMany { file, group: sqe.buffer_index }
+                let in_bundles = sqe.ioprio & RECEIVE_BUNDLE != 0;
+                Request::ReceiveMany { file, group: sqe.buffer_index, in_bundles }
             }
             opcode::Recv::CODE => Request::Receive { file, span: span(), flags },
             opcode::Send::CODE => Request::Send { file, span: span() },

@@ -319,6 +319,10 @@ unsafe impl Kernel for Uring {
         Ok(())
     }
 
+    fn picks_bundles(&self) -> bool {
+        self.ring.params().is_feature_recvsend_bundle()
+    }
+
     unsafe fn provide(&mut self, group: u16, buffer: Provided) {
         let Some(ring) = self.groups.get_mut(&group) else {
             panic!("group {group} was not made, and was provided with {buffer:?}")

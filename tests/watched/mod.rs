@@ -87,6 +87,8 @@ pub struct Watch {
     pub most_entries: AtomicI64,
     /// Enters that failed on request.
     pub failed_enters: AtomicU64,
+    /// The most bytes that one completion has brought in buffers of a group.
+    pub most_picked: AtomicI64,
 }
 
 impl Watch {
@@ -302,6 +304,9 @@ unsafe impl Kernel for WatchedKernel {
         {
             batch.push(answer);
         }
+        for cqe in batch[before..].iter().filter(|cqe| cqe.buffer().is_some()) {
+            self.watch.most_picked.fetch_max(cqe.result.into(), Ordering::SeqCst);
+        }
         for cqe in batch[before..].iter().filter(|cqe| !cqe.has_more()) {
             self.watch.resolve(self.shard, cqe);
         }
@@ -340,6 +345,10 @@ unsafe impl Kernel for WatchedKernel {
     unsafe fn provide(&mut self, group: u16, buffer: Provided) {
         // SAFETY: passed on to the caller (S1, S2).
         unsafe { self.linux.provide(group, buffer) };
+    }
+
+    fn picks_bundles(&self) -> bool {
+        self.linux.picks_bundles()
     }
 
     fn remove_group(&mut self, group: u16) {
