@@ -19,6 +19,10 @@ use crate::stream::Stream;
 /// service takes some, and few enough that a stream can't drain the pool.
 const PROVIDED_MAX: u16 = 4;
 
+/// Leases up to this are filled several at once, where the kernel can. Of larger ones that saves
+/// nothing, and the receive ends more often for want of leases.
+const BUNDLED_BYTES_MAX: usize = 16 * 1024;
+
 /// What arrives at a stream, in leases that the kernel picks; made by `leases`.
 ///
 /// It is a `Stream`, and has [`next`](Leases::next) for those who want nothing else. It ends where
@@ -170,7 +174,8 @@ impl<'a> Leases<'a> {
         }
         let ticket = Ticket::new(&self.stream.sides, Direction::In);
         let file = self.stream.socket.file().clone();
-        let (operation, received) = ReceiveMany::new(file, group);
+        let in_bundles = self.length <= BUNDLED_BYTES_MAX;
+        let (operation, received) = ReceiveMany::new(file, group, in_bundles);
         self.receiving = Some(Op::new(Kept { operation, keeper: ticket }));
         self.received = Some(received);
         self.awaiting = Some(Awaiting::new(side));

@@ -20,6 +20,7 @@ use crate::op::{Entry, Operation};
 #[derive(Debug)]
 pub struct ReceiveMany {
     file: Fd,
+    in_bundles: bool,
     received: Arc<Received>,
     collector: Arc<dyn Collector>,
 }
@@ -64,11 +65,13 @@ impl Collector for Received {
 }
 
 impl ReceiveMany {
-    /// An operation, and where it puts what it receives.
-    pub fn new(file: Fd, group: Arc<Group>) -> (ReceiveMany, Arc<Received>) {
+    /// An operation, and where it puts what it receives: into several leases at once, if that is
+    /// wished and the kernel can.
+    pub fn new(file: Fd, group: Arc<Group>, in_bundles: bool) -> (ReceiveMany, Arc<Received>) {
+        let in_bundles = in_bundles && group.is_in_bundles();
         let received = Arc::new(Received { group, arrivals: Arrivals::default() });
         let collector: Arc<dyn Collector> = received.clone();
-        (ReceiveMany { file, received: received.clone(), collector }, received)
+        (ReceiveMany { file, in_bundles, received: received.clone(), collector }, received)
     }
 }
 
@@ -92,7 +95,7 @@ unsafe impl Operation for ReceiveMany {
     fn entry(&mut self) -> Entry {
         let file = types::Fd(self.file.descriptor());
         let group = &self.received.group;
-        if group.is_in_bundles() {
+        if self.in_bundles {
             opcode::RecvMultiBundle::new(file, group.number()).build().into()
         } else {
             opcode::RecvMulti::new(file, group.number()).build().into()
