@@ -6,25 +6,24 @@
 //! queued, in flight, and completed but not looked at, by hand and with their tasks.
 
 mod common;
+mod conserved;
 mod watched;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{count, isolated, proc};
-use runtime::buffers::{self, PoolConfig};
+use conserved::{PAGE, PAGES, classes, lease, one_arena, patience, pinned};
+use runtime::buffers;
 use runtime::fs::{self, File};
 use runtime::io::AsyncWriteExt;
 use runtime::task::{spawn_local, yield_now};
 use runtime::time::sleep;
 use watched::{
-    Cancels, Dropped, Flag, Pipe, RINGS, Random, WHENS, Watch, When, boxed, nop, pipe,
-    poll_flagged, settle, start_and_drop, turn_until, watched,
+    Cancels, Dropped, Flag, Pipe, RINGS, Watch, boxed, nop, pipe, poll_flagged, settle, turn_until,
+    watched,
 };
-
-const PAGE: usize = 4096;
-const PAGES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -49,34 +48,41 @@ enum Class {
 
 /// What the operations of all classes work on.
 struct Ground {
+    class: Class,
     directory: PathBuf,
     file: File,
     pipe: Pipe,
 }
 
 impl Ground {
-    async fn new(directory: &Path) -> Ground {
-        let path = directory.join("file");
-        std::fs::write(&path, [0x5A; PAGE]).unwrap();
+    async fn new(class: Class, directory: PathBuf) -> Ground {
+        let path = conserved::page(&directory);
         let mut options = File::options();
         let file = options.read(true).write(true).open(&path).await.unwrap();
-        Ground { directory: directory.to_owned(), file, pipe: pipe() }
+        // The first lease pins the arena, the eighth use of a file gives it a slot: that is the
+        // base line.
+        for _ in 0..8 {
+            let lease = buffers::lease(PAGE).await.unwrap();
+            file.read_fixed(lease, 0).await.unwrap();
+        }
+        let ground = Ground { class, directory, file, pipe: pipe() };
+        std::fs::write(ground.path(0), b"").unwrap();
+        ground
     }
 
     fn path(&self, number: usize) -> PathBuf {
         self.directory.join(number.to_string())
     }
 
-    /// An operation of the class that comes to an end by itself, but for the class of those that
-    /// don't.
-    fn operation(&self, class: Class, number: usize) -> Dropped {
-        let lease = |filled| {
-            let mut lease = buffers::try_lease(PAGE).unwrap();
-            lease.resize(filled, 0x5A);
-            lease
-        };
+    fn open(&self) -> std::fs::File {
+        std::fs::File::open(self.directory.join("file")).unwrap()
+    }
+}
+
+impl conserved::Ground for Ground {
+    fn operation(&self, number: usize) -> Dropped {
         let shared = self.directory.join("file");
-        match class {
+        match self.class {
             Class::Open => pinned(File::open(shared)),
             Class::Create => pinned(File::create(self.path(number % 64))),
             Class::Statx if number.is_multiple_of(2) => pinned(fs::metadata(shared)),
@@ -108,98 +114,12 @@ impl Ground {
         }
     }
 
-    fn open(&self) -> std::fs::File {
-        std::fs::File::open(self.directory.join("file")).unwrap()
+    fn ends(&self) -> bool {
+        self.class != Class::Cancel
     }
 }
 
-fn pinned<T>(future: impl Future<Output = T> + 'static) -> Dropped {
-    Box::pin(async move {
-        future.await;
-    })
-}
-
-async fn churn(class: Class, watch: &Watch, random: &mut Random, operations: usize) {
-    let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path()).await;
-    std::fs::write(ground.path(0), b"").unwrap();
-    // The first lease pins the arena, the eighth use of a file gives it a slot: that is the base
-    // line.
-    for _ in 0..8 {
-        let lease = buffers::lease(PAGE).await.unwrap();
-        ground.file.read_fixed(lease, 0).await.unwrap();
-    }
-    let base = (proc::open_descriptors(), proc::pinned_bytes(), buffers::occupancy().mapped);
-    let (mut done, mut groups) = (0, 0_u32);
-    while done < operations {
-        groups += 1;
-        if groups.is_multiple_of(4) {
-            settle(watch).await;
-        }
-        let size = (1 + random.below(8)).min(operations - done);
-        let mut group: Vec<_> = (done..done + size).map(|it| ground.operation(class, it)).collect();
-        done += size;
-        let when = match random.below(5) {
-            4 => None,
-            choice => Some(WHENS[choice]),
-        };
-        let when = match when {
-            None | Some(When::Arrived) if class == Class::Cancel => Some(When::InFlight),
-            when => when,
-        };
-        let Some(when) = when else {
-            for operation in group.drain(..) {
-                operation.await;
-            }
-            continue;
-        };
-        let flags: Vec<_> = (0..size).map(|_| Arc::new(Flag::default())).collect();
-        start_and_drop(group, when, &flags, random.below(2) == 0).await;
-    }
-    settle(watch).await;
-    nop().await.unwrap();
-    settle(watch).await;
-    let occupancy = buffers::occupancy();
-    let now = (proc::open_descriptors(), proc::pinned_bytes(), occupancy.mapped);
-    assert_eq!(now, base, "descriptors, pinned bytes, mapped bytes");
-    assert_eq!((occupancy.leased, occupancy.waiters), (0, 0));
-    assert_eq!(occupancy.free, occupancy.mapped);
-}
-
-fn conserve(class: Class) {
-    let operations = count("RINGHOLD_OPERATIONS", 2_000) as usize;
-    let mut random = Random::from_environment();
-    let before = proc::open_descriptors();
-    for rings in RINGS {
-        let watch = Watch::new();
-        watched(&watch, rings)
-            .pool(PoolConfig::new().limit(PAGES * PAGE).arena(PAGES * PAGE).keep(PAGES * PAGE))
-            .run(churn(class, &watch, &mut random, operations / RINGS.len()))
-            .unwrap();
-        watch.balance();
-        let second = Duration::from_secs(1);
-        proc::becomes("the count of descriptors", before, second, proc::open_descriptors);
-        proc::becomes("the pinned memory", 0, second, proc::pinned_bytes);
-    }
-}
-
-macro_rules! classes {
-    ($($test:ident: $class:ident,)*) => {$(
-        #[test]
-        fn $test() {
-            isolated(stringify!($test))
-                .deadline(patience())
-                .run(|| conserve(Class::$class));
-        }
-    )*};
-}
-
-fn patience() -> Duration {
-    Duration::from_secs(60)
-        + Duration::from_millis(u64::from(count("RINGHOLD_OPERATIONS", 2_000)) * 5)
-}
-
-classes! {
+classes! { Ground:
     opens_leave_nothing_behind: Open,
     creates_leave_nothing_behind: Create,
     statxs_leave_nothing_behind: Statx,
@@ -290,9 +210,7 @@ fn forgotten_operations_leave_exactly_what_they_held() {
         let operations = count("RINGHOLD_OPERATIONS", 2_000);
         let watch = Watch::new();
         watch.set_cancels(Cancels::Pass);
-        let run = watched(&watch, (2, 4))
-            .pool(PoolConfig::new().limit(PAGES * PAGE).arena(PAGES * PAGE).keep(PAGES * PAGE))
-            .run(forget(&watch, operations));
+        let run = watched(&watch, (2, 4)).pool(one_arena()).run(forget(&watch, operations));
         let before = run.unwrap();
         watch.balance();
         proc::becomes("the pinned memory", 0, Duration::from_secs(1), proc::pinned_bytes);
@@ -305,8 +223,7 @@ fn forgotten_operations_leave_exactly_what_they_held() {
 /// Gives the descriptors that were open before anything was forgotten.
 async fn forget(watch: &Watch, operations: u32) -> usize {
     let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path()).await;
-    drop(buffers::lease(PAGE).await.unwrap());
+    let ground = Ground::new(Class::Nop, directory.path().to_owned()).await;
     let before = proc::open_descriptors();
     for number in 0..operations as usize {
         let (mut nop, flag) = (Box::pin(nop()), Arc::new(Flag::default()));

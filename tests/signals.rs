@@ -23,7 +23,7 @@ use futures::poll;
 use ringhold_sim::{Failure, Faults, HostConfig, HostId, Simulation, for_each_seed, seeds};
 use runtime::signal::ctrl_c;
 use runtime::signal::unix::{SignalKind, signal};
-use runtime::sync::{Barrier, oneshot};
+use runtime::sync::{Barrier, mpsc, oneshot};
 use runtime::task::{spawn, spawn_local, spawn_on};
 use runtime::time::{sleep, timeout};
 use runtime::{Builder, Runtime};
@@ -215,7 +215,7 @@ fn a_listener_that_moved_is_told_when_the_runtime_that_it_came_from_has_ended() 
     first.block_on(async {
         spawn(async move { assert!(poll!(pin!(stays.recv())).is_pending()) }).await.unwrap();
     });
-    let (waits, is_waiting) = std::sync::mpsc::channel();
+    let (waits, mut is_waiting) = mpsc::unbounded_channel();
     let second = thread::spawn(move || {
         two_shards().block_on(async move {
             let mut told = pin!(moves.recv());
@@ -224,7 +224,7 @@ fn a_listener_that_moved_is_told_when_the_runtime_that_it_came_from_has_ended() 
             timeout(PATIENCE, told).await
         })
     });
-    is_waiting.recv().unwrap();
+    is_waiting.blocking_recv().unwrap();
     drop(first);
     raise(kind);
     assert_eq!(second.join().unwrap(), Ok(Some(())));
@@ -232,8 +232,8 @@ fn a_listener_that_moved_is_told_when_the_runtime_that_it_came_from_has_ended() 
 
 #[test]
 fn two_runtimes_are_told_of_one_signal() {
-    let (ready, all_ready) = std::sync::mpsc::channel();
-    let listen = |ready: std::sync::mpsc::Sender<()>| {
+    let (ready, mut all_ready) = mpsc::unbounded_channel();
+    let listen = |ready: mpsc::UnboundedSender<()>| {
         move || {
             Builder::new_current_thread().build().unwrap().block_on(async {
                 let mut changes = signal(SignalKind::window_change()).unwrap();
@@ -245,7 +245,7 @@ fn two_runtimes_are_told_of_one_signal() {
     };
     let listening = [(); 2].map(|()| thread::spawn(listen(ready.clone())));
     for _ in &listening {
-        all_ready.recv().unwrap();
+        all_ready.blocking_recv().unwrap();
     }
     raise(SignalKind::window_change());
     for told in listening {

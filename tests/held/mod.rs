@@ -23,6 +23,12 @@ use runtime::runtime::StartError;
 /// `IORING_OP_ASYNC_CANCEL`.
 const ASYNC_CANCEL: u8 = 14;
 
+/// `IORING_OP_READ_FIXED`.
+const READ_FIXED: u8 = 4;
+
+/// `IORING_OP_WRITE_FIXED`.
+const WRITE_FIXED: u8 = 5;
+
 /// What the kernels of a runtime hold, and how they misbehave.
 #[derive(Debug, Default)]
 pub struct Account {
@@ -40,6 +46,12 @@ pub struct Account {
     /// Kernels that were closed, and such as were told to unregister.
     pub closed: AtomicUsize,
     pub unregistered: AtomicUsize,
+    /// Arenas that were pinned for all shards, and tables that a shard took over.
+    pub registered: AtomicUsize,
+    pub attached: AtomicUsize,
+    /// By which shard, and to which address, each fixed read was, and from where each fixed write.
+    fixed_reads: Mutex<Vec<(usize, usize)>>,
+    fixed_writes: Mutex<Vec<(usize, usize)>>,
 }
 
 impl Account {
@@ -54,6 +66,26 @@ impl Account {
     /// Operations that the kernels have at this moment.
     pub fn inside(&self) -> usize {
         self.addresses().len()
+    }
+
+    /// The fixed reads so far, in their order, by shard and address. Shards are numbered as they
+    /// booted.
+    pub fn fixed_reads(&self) -> Vec<(usize, usize)> {
+        self.fixed_reads.lock().unwrap().clone()
+    }
+
+    /// As the fixed reads, the fixed writes.
+    pub fn fixed_writes(&self) -> Vec<(usize, usize)> {
+        self.fixed_writes.lock().unwrap().clone()
+    }
+
+    fn note_fixed(&self, shard: usize, sqe: &Sqe) {
+        let noted = match sqe.opcode {
+            READ_FIXED => &self.fixed_reads,
+            WRITE_FIXED => &self.fixed_writes,
+            _ => return,
+        };
+        noted.lock().unwrap().push((shard, sqe.address as usize));
     }
 
     /// A builder of runtimes with such kernels.
@@ -142,7 +174,8 @@ impl System for HeldSystem {
     }
 
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
-        self.linux.donor()
+        let (linux, account) = (self.linux.donor()?, self.account.clone());
+        Ok(Box::new(HeldDonor { linux, account }))
     }
 
     fn close(&self, descriptor: RawFd) {
@@ -159,6 +192,34 @@ impl System for HeldSystem {
 
     fn seed(&self) -> u64 {
         self.linux.seed()
+    }
+}
+
+struct HeldDonor {
+    linux: Box<dyn Donor>,
+    account: Arc<Account>,
+}
+
+impl Donor for HeldDonor {
+    fn register(&self, arena: &ArenaEntry) -> io::Result<()> {
+        self.account.registered.fetch_add(1, Ordering::SeqCst);
+        self.linux.register(arena)
+    }
+
+    fn clear(&self, slot: u16) -> io::Result<()> {
+        self.linux.clear(slot)
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.linux.descriptor()
+    }
+
+    fn can_be_cloned(&self) -> bool {
+        self.linux.can_be_cloned()
+    }
+
+    fn close(&self) {
+        self.linux.close();
     }
 }
 
@@ -184,6 +245,7 @@ unsafe impl Kernel for HeldKernel {
         unsafe { self.linux.push(sqe) }?;
         if !cancels {
             self.account.addresses().insert((self.shard, sqe.user_data), sqe.address);
+            self.account.note_fixed(self.shard, sqe);
         }
         Ok(())
     }
@@ -235,6 +297,7 @@ unsafe impl Kernel for HeldKernel {
     }
 
     fn attach_arenas(&mut self, donor: &dyn Donor, arenas: &[ArenaEntry]) -> io::Result<()> {
+        self.account.attached.fetch_add(1, Ordering::SeqCst);
         self.linux.attach_arenas(donor, arenas)
     }
 

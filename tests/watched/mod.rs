@@ -60,6 +60,8 @@ pub struct Fault {
 struct Book {
     /// Operations in the kernel, by shard and user data, with their opcodes.
     inside: HashMap<(u64, u64), u8>,
+    /// Operations that the kernel took, by opcode.
+    taken_of: HashMap<u8, u64>,
     cancels: Cancels,
     fault: Option<Fault>,
     /// What registering fails with.
@@ -128,6 +130,11 @@ impl Watch {
         self.taken.load(Ordering::SeqCst)
     }
 
+    /// As [`taken`](Watch::taken), of one opcode.
+    pub fn taken_of(&self, opcode: u8) -> u64 {
+        self.book().taken_of.get(&opcode).copied().unwrap_or(0)
+    }
+
     /// Every operation that was taken was resolved exactly once, and so was every cancel.
     #[track_caller]
     pub fn balance(&self) {
@@ -147,6 +154,7 @@ impl Watch {
         }
         self.taken.fetch_add(1, Ordering::SeqCst);
         let mut book = self.book();
+        *book.taken_of.entry(opcode).or_default() += 1;
         if book.inside.insert((shard, user_data), opcode).is_some() {
             book.wrong.push(format!("{user_data:#x} was used twice at once on shard {shard}"));
         }
