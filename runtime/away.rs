@@ -3,6 +3,9 @@
 //! The request goes to a shard as a message, and the outcome comes back through a small shared
 //! cell. Only this path allocates, and only this path locks.
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};

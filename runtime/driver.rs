@@ -259,7 +259,7 @@ impl Driver {
             // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
             let state = occupied.free();
             let cqe = key.completion(-libc::ECANCELED);
-            return (Some((orphan, cqe)), state.into_waiter());
+            return (Some((orphan, cqe)), Some(state.into_waiter(key)));
         }
         let orphaned = SlotState::Held(Held::orphan(orphan));
         let state = mem::replace(&mut occupied.slot.state, orphaned);
@@ -267,7 +267,7 @@ impl Driver {
             self.cancels.push_back(key);
             self.flush_queues();
         }
-        (None, state.into_waiter())
+        (None, Some(state.into_waiter(key)))
     }
 
     /// Whether something was queued since the last enter. What waits for room doesn't count: while
@@ -359,7 +359,7 @@ impl Driver {
         };
         self.counts.completed += 1;
         self.unbounded -= usize::from(occupied.slot.nature.unbounded);
-        match occupied.slot.state.finish(cqe.result) {
+        match occupied.slot.state.finish(key, cqe.result) {
             Some(Waiter::Task(task)) => task.wake_here(ready).map(Due::Forget),
             Some(Waiter::Other(waker)) => Some(Due::Wake(waker)),
             None => self.end_held(key, cqe.result, ready),

@@ -322,8 +322,8 @@ pub unsafe trait Kernel {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether a receive that asks for it may fill several buffers of a group, in the order in which
-    /// they were provided, and tell of all of them by one completion.
+    /// Whether a receive that asks for it may fill several buffers of a group, in the order in
+    /// which they were provided, and tell of all of them by one completion.
     fn picks_bundles(&self) -> bool {
         false
     }

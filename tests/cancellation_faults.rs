@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::count;
-use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
+use ringhold_runtime::{Cqe, Op};
+use runtime::Handle;
 use runtime::buffers::{self, PoolConfig};
 use runtime::fs::{self, File};
 use runtime::task::{JoinSet, spawn_local, yield_now};
@@ -176,4 +177,24 @@ fn a_shutdown_drains_through_enters_that_fail() {
             watch.balance();
         }
     }
+}
+
+/// A completion that says that more follow, of an operation that is none any more, changes nothing.
+#[test]
+fn a_stray_completion_of_many_is_counted_and_passed_over() {
+    const MORE: u32 = 1 << 1;
+    let watch = Watch::new();
+    let run = watched(&watch, (2, 4)).run(async {
+        nop().await.unwrap();
+        watch.give_stray(Cqe { user_data: 0xFFFF_0000_0001, result: 1, flags: MORE });
+        nop().await.unwrap();
+        nop().await.unwrap();
+        // The counts are told to others at the latest after so many turns.
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        Handle::current().metrics().driver_counts(0).strays
+    });
+    assert_eq!(run.unwrap(), 1);
+    watch.balance();
 }

@@ -6,7 +6,7 @@
 
 mod watched;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -497,4 +497,27 @@ fn a_group_without_shares_is_refused() {
 #[should_panic(expected = "a group has 1 to 1000 shares, and not 1001")]
 fn a_group_with_too_many_shares_is_refused() {
     group("some", 1000).set_shares(1001);
+}
+
+#[test]
+fn who_is_ready_keeps_its_turn_when_the_last_group_goes() {
+    let order = on_paused_shard(async {
+        group("gone", 100).spawn_local(async {}).await.unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for number in 0..3 {
+            let order = order.clone();
+            tasks.spawn_local(async move {
+                for _ in 0..20_000 {
+                    order.borrow_mut().push(number);
+                    yield_now().await;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+        assert_eq!(counts().len(), 0, "the group is gone");
+        order.take()
+    });
+    let out_of_turn = order.chunks(3).position(|turn| turn != [0, 1, 2]);
+    assert_eq!(out_of_turn, None);
 }

@@ -27,8 +27,8 @@ impl GroupNumbers {
 }
 
 impl Driver {
-    /// Makes a group with room for `entries` buffers. Gives its number, and whether the kernel fills
-    /// several of its buffers at once.
+    /// Makes a group with room for `entries` buffers. Gives its number, and whether the kernel can
+    /// fill several of its buffers at once.
     pub(crate) fn add_group(&mut self, entries: u16) -> io::Result<(u16, bool)> {
         let number = self.groups.take()?;
         match self.kernel.add_group(number, entries) {

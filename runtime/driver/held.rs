@@ -51,13 +51,12 @@ impl Held {
         }
     }
 
-    /// Who waits, if anybody does. What is gathered is the operation's, too, so nothing of it is
-    /// dropped here.
+    /// Who waits. What is gathered is the operation's, too, so nothing of it is dropped here.
     #[cold]
-    pub(super) fn into_waiter(self) -> Option<Waiter> {
+    pub(super) fn into_waiter(self, key: Key) -> Waiter {
         match self {
-            Held::Gathering { last, .. } => Some(last),
-            Held::Orphan(_) => None,
+            Held::Gathering { last, .. } => last,
+            Held::Orphan(_) => polled_after_drop(key),
         }
     }
 

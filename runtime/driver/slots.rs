@@ -47,7 +47,7 @@ impl Key {
         Cqe { user_data: self.user_data, result, flags: 0 }
     }
 
-    pub(super) fn from_user_data(user_data: u64) -> Key {
+    pub(crate) fn from_user_data(user_data: u64) -> Key {
         Key { user_data }
     }
 }
@@ -91,20 +91,22 @@ pub(super) enum SlotState {
 impl SlotState {
     /// The final completion came: gives who waits, or leaves everything as it is if nobody does.
     #[inline(always)]
-    pub(super) fn finish(&mut self, result: i32) -> Option<Waiter> {
+    pub(super) fn finish(&mut self, key: Key, result: i32) -> Option<Waiter> {
         match self {
-            SlotState::Waiting(_) => mem::replace(self, SlotState::Done(result)).into_waiter(),
+            SlotState::Waiting(_) => {
+                Some(mem::replace(self, SlotState::Done(result)).into_waiter(key))
+            }
             _ => None,
         }
     }
 
-    /// Who waits, if anybody does.
+    /// Who waits, before the final completion.
     #[inline(always)]
-    pub(super) fn into_waiter(self) -> Option<Waiter> {
+    pub(super) fn into_waiter(self, key: Key) -> Waiter {
         match self {
-            SlotState::Waiting(waiter) => Some(waiter),
-            SlotState::Held(held) => held.into_waiter(),
-            SlotState::Vacant { .. } | SlotState::Done(_) => None,
+            SlotState::Waiting(waiter) => waiter,
+            SlotState::Held(held) => held.into_waiter(key),
+            SlotState::Vacant { .. } | SlotState::Done(_) => polled_after_drop(key),
         }
     }
 }
@@ -206,7 +208,7 @@ fn no_such_operation(key: Key) -> ! {
 
 #[cold]
 pub(super) fn polled_after_drop(key: Key) -> ! {
-    panic!("operation {key:?} was polled after it was dropped")
+    panic!("operation {key:?} was polled or dropped after it was dropped")
 }
 
 impl<'a> Vacant<'a> {

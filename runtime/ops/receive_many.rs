@@ -55,8 +55,8 @@ impl Collector for Received {
         let (number, count) = (cqe.buffer()?, cqe.outcome().ok()? as usize);
         let mut waker = None;
         self.group.take(number, count, |mut lease, filled| {
-            // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked and
-            // on in those that were provided after it, whole ones but for the last (S9).
+            // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked
+            // on, and in those that were provided after it, whole ones but for the last (S9).
             unsafe { lease.set_init(filled) };
             waker = self.arrivals.add(lease, !cqe.has_more()).or(waker.take());
         });

@@ -66,6 +66,8 @@ struct Book {
     fault: Option<Fault>,
     /// What registering fails with.
     refusal: Option<i32>,
+    /// A completion of nobody's.
+    stray: Option<Cqe>,
     /// What went wrong with the account, in words.
     wrong: Vec<String>,
 }
@@ -113,6 +115,11 @@ impl Watch {
     /// From now on no group of buffers is made, and no arena detached.
     pub fn refuse_tables(&self, errno: i32) {
         self.book().refusal = Some(errno);
+    }
+
+    /// A shard is given this completion beside what Linux has for it.
+    pub fn give_stray(&self, cqe: Cqe) {
+        self.book().stray = Some(cqe);
     }
 
     /// Operations that the kernel has at this moment, but for cancels.
@@ -305,6 +312,7 @@ unsafe impl Kernel for WatchedKernel {
     }
 
     fn reap(&mut self, batch: &mut Vec<Cqe>) {
+        batch.extend(self.watch.book().stray.take());
         let before = batch.len();
         self.linux.reap(batch);
         while batch.len() < batch.capacity()
