@@ -190,10 +190,12 @@ impl<'a> Leases<'a> {
         self.group.clone()
     }
 
-    /// As long as something arrives, the kernel has leases for more of it, if the pool has.
+    /// As long as more has arrived, the kernel has leases for it, if the pool has; otherwise one.
     fn provide_more(&self) {
         let Some(group) = self.group.as_ref().filter(|group| group.is_here()) else { return };
-        while group.provided() < usize::from(PROVIDED_MAX)
+        let has_more = self.received.as_ref().is_some_and(|received| received.has_more());
+        let wanted = if has_more { usize::from(PROVIDED_MAX) } else { 1 };
+        while group.provided() < wanted
             && let Ok(lease) = try_lease(self.length)
             && group.provide(lease).is_ok()
         {}
@@ -268,11 +270,11 @@ impl Drop for Leases<'_> {
 macro_rules! leasing {
     () => {
         /// What arrives, in leases of `length` bytes that the kernel picks when something is there:
-        /// no copy is made, and no lease waits for a peer that says nothing, but for one. What was
-        /// not taken when this is dropped is the next read's.
+        /// no copy is made. What was not taken when this is dropped is the next read's.
         ///
-        /// Up to four leases of a stream are with the kernel while bytes arrive. Where the pool is
-        /// empty the stream waits its turn for one, and all others go on.
+        /// One lease waits for a peer that says little at a time; up to four are with the kernel
+        /// while more arrives than one holds, and until they are filled. Where the pool is empty
+        /// the stream waits its turn for one, and all others go on.
         ///
         /// # Panics
         ///

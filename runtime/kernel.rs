@@ -62,6 +62,11 @@ impl Cqe {
         (self.flags & CQE_BUFFER != 0).then_some((self.flags >> 16) as u16)
     }
 
+    /// Whether the socket had more when something was received from it.
+    pub(crate) fn leaves_something(self) -> bool {
+        self.flags & CQE_SOCKET_NONEMPTY != 0
+    }
+
     /// Whether there is more to it than a result.
     #[inline(always)]
     pub(crate) fn is_one_of_many(self) -> bool {
@@ -74,6 +79,8 @@ impl Cqe {
 pub const CQE_BUFFER: u32 = 1;
 /// `IORING_CQE_F_MORE`.
 pub const CQE_MORE: u32 = 1 << 1;
+/// `IORING_CQE_F_SOCK_NONEMPTY`.
+pub const CQE_SOCKET_NONEMPTY: u32 = 1 << 2;
 /// `IORING_CQE_F_NOTIF`.
 pub const CQE_NOTIFICATION: u32 = 1 << 3;
 

@@ -65,8 +65,8 @@ pub use fd::Fd;
 pub use group::Group;
 #[doc(hidden)]
 pub use kernel::{
-    ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Capacity, Cqe, Donor, Kernel, KernelConfig,
-    Provided, QueueFull, SignalEvents, System, Unpark, Wait,
+    ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Capacity, Cqe, Donor,
+    Kernel, KernelConfig, Provided, QueueFull, SignalEvents, System, Unpark, Wait,
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};

@@ -45,12 +45,16 @@ fn fill(root: &Path) {
     fs::create_dir(root.join("bare")).unwrap();
 }
 
-/// Sends a request, and reads to the end of the connection, or to its reset.
+/// Sends a request, and reads to the end of the connection; of a request that is too large, and
+/// refused early, the end may be a reset.
 fn exchange(mut stream: impl Read + Write, request: &str) -> Vec<u8> {
-    // Where it is refused early, the rest may not be taken.
-    let _ = stream.write_all(request.as_bytes());
+    let sent = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let ended = stream.read_to_end(&mut answer).map(drop);
+    if request.len() < 8000 {
+        sent.and(ended).unwrap_or_else(|error| panic!("{error} after {request:?}"));
+    }
+    assert!(!answer.is_empty(), "no answer to {:?}", &request[..request.len().min(200)]);
     answer
 }
 

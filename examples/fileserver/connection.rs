@@ -12,9 +12,6 @@ use crate::request::{HEAD_BYTES_MAX, Refusal, Request};
 use crate::response::Response;
 use crate::site::Site;
 
-/// The bytes of a body that are read and thrown away, so that a connection stays.
-const BODY_BYTES_MAX: u64 = 1 << 20;
-
 /// The bytes that are thrown away at the end, so that a client that still sends gets the response.
 const REST_BYTES_MAX: u64 = 1 << 20;
 
@@ -27,6 +24,8 @@ struct Connection<'a> {
     limits: &'a Limits,
     /// What has come and is not looked at yet.
     bytes: Vec<u8>,
+    /// Whether it was served before.
+    is_known: bool,
     /// Whether there is a response on its way.
     owes: bool,
 }
@@ -50,8 +49,14 @@ enum Asked {
 
 /// Serves a client until it goes, or stalls.
 pub async fn serve(stream: TcpStream, site: Rc<Site>, limits: Limits) {
-    let bytes = Vec::new();
-    let mut connection = Connection { stream, site: &site, limits: &limits, bytes, owes: false };
+    let mut connection = Connection {
+        stream,
+        site: &site,
+        limits: &limits,
+        bytes: Vec::new(),
+        is_known: false,
+        owes: false,
+    };
     // What goes wrong with one connection is its peer's matter.
     if connection.serve().await.is_ok() {
         connection.close().await;
@@ -71,6 +76,7 @@ impl Connection<'_> {
             self.owes = true;
             Outgoing::new(&self.stream, self.limits).send(response).await?;
             self.owes = false;
+            self.is_known = true;
             if !stays || !self.skip(body).await? {
                 return Ok(());
             }
@@ -81,7 +87,8 @@ impl Connection<'_> {
     async fn request(&mut self) -> io::Result<Asked> {
         if self.bytes.is_empty() {
             self.bytes = Vec::new();
-            match in_time(self.limits.idle, self.stream.readable()).await {
+            let patience = if self.is_known { self.limits.idle } else { self.limits.head };
+            match in_time(patience, self.stream.readable()).await {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Asked::Nothing),
                 readable => readable?,
             }
@@ -136,9 +143,6 @@ impl Connection<'_> {
 
     /// Throws a body away. Whether the connection can go on after it.
     async fn skip(&mut self, body: u64) -> io::Result<bool> {
-        if body > BODY_BYTES_MAX {
-            return Ok(false);
-        }
         let mut left = body as usize;
         in_time(self.limits.stall, async {
             loop {

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::Parser;
+use futures::future::try_join_all;
 use runtime::net::{TcpListener, TcpSocket};
 use runtime::signal::unix::{SignalKind, signal};
 use runtime::sync::Semaphore;
@@ -122,8 +123,9 @@ async fn serve(listener: TcpListener, service: Service) -> io::Result<()> {
     let site = Rc::new(Site::open(&service.root, service.direct).await?);
     let mut incoming = listener.into_incoming();
     loop {
-        let permit = service.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
         let Some(accepted) = incoming.next().await else { return Ok(()) };
+        // Afterwards, since a shard that waits for a connection keeps none of the others from one.
+        let permit = service.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (site, limits) = (site.clone(), service.limits.clone());
         spawn_local(async move {
             connection::serve(accepted?, site, limits).await;
@@ -135,8 +137,6 @@ async fn serve(listener: TcpListener, service: Service) -> io::Result<()> {
 
 /// Waits for servers that never end, unless something is wrong with one.
 async fn join(serving: Vec<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    for shard in serving {
-        shard.await.map_err(io::Error::other)??;
-    }
-    Ok(())
+    let serving = serving.into_iter().map(|shard| async { shard.await.map_err(io::Error::other)? });
+    try_join_all(serving).await.map(drop)
 }

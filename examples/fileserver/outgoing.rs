@@ -56,7 +56,7 @@ struct Unacknowledged {
 pub struct Outgoing<'a> {
     stream: &'a TcpStream,
     limits: &'a Limits,
-    /// What goes before anything else, in one send.
+    /// What goes before anything else, in one send; two tiny parts at most.
     text: Vec<u8>,
     unacknowledged: VecDeque<Unacknowledged>,
     /// Whether the client has taken a whole part at once.
@@ -124,14 +124,17 @@ impl<'a> Outgoing<'a> {
     async fn send_range(&mut self, file: &File, mut range: Range<u64>) -> io::Result<()> {
         while !range.is_empty() {
             let most = if self.is_quick { LARGE_BYTES } else { SMALL_BYTES };
+            // With what stands before it, and behind it, a tiny part is one send.
+            let is_tiny = range.end - range.start < TINY_BYTES as u64;
+            if !is_tiny || self.text.len() >= TINY_BYTES {
+                // Before there is a lease, since this may wait for the client.
+                self.flush().await?;
+            }
             let part = read(file, &range, most).await?;
-            let is_tiny = part.count < TINY_BYTES;
-            let count = if is_tiny && range.start + part.count as u64 == range.end {
-                // With what stands before it, and behind it, this is one send.
+            let count = if is_tiny {
                 self.text.extend_from_slice(&part.bytes);
                 part.count
             } else {
-                self.flush().await?;
                 self.send_part(part).await?
             };
             range.start += count as u64;

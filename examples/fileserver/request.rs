@@ -9,6 +9,9 @@ use crate::target::Target;
 /// The bytes of a head at most.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// The bytes of a body that are read and thrown away, so that a connection stays.
+const BODY_BYTES_MAX: u64 = 1 << 20;
+
 /// The header fields of a head at most.
 const FIELDS_MAX: usize = 100;
 
@@ -102,13 +105,14 @@ impl Fields {
             fields.connection.split(',').any(|one| one.trim().eq_ignore_ascii_case(word))
         };
         let stays = if minor == 1 { !says("close") } else { says("keep-alive") };
+        let body = fields.length.unwrap_or(0);
         Ok(Request {
             method,
             target,
             query: path.find('?').map_or("", |at| &path[at..]).to_owned(),
             // Where a body of pieces ends is not looked for.
-            stays: stays && !fields.has_transfer_encoding,
-            body: fields.length.unwrap_or(0),
+            stays: stays && !fields.has_transfer_encoding && body <= BODY_BYTES_MAX,
+            body,
             conditions: fields.conditions,
             range: fields.range,
         })
@@ -188,6 +192,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
             ("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", false),
             ("GET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
         ] {

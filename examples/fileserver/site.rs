@@ -13,6 +13,9 @@ use runtime::fs::{File, OpenOptions};
 use crate::conditions::Version;
 use crate::target::Target;
 
+/// The end of the year 9999, since 1970.
+const LATEST: Duration = Duration::from_secs(253_402_300_799);
+
 /// What a request for a directory gets.
 const INDEX: &str = "index.html";
 
@@ -70,6 +73,8 @@ impl Site {
             return Err(StatusCode::NOT_FOUND);
         }
         let since = stat.modified().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // A header says years of four digits, and some file systems later ones.
+        let since = since.min(LATEST);
         let name = if target.is_directory { Path::new(INDEX) } else { &target.path };
         Ok(Found::File(Document {
             file: self.shared((stat.dev(), stat.ino()), file),

@@ -1,9 +1,10 @@
 //! `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`: what arrives, in leases that the kernel picks;
-//! since 6.10 several at once (`IORING_RECVSEND_BUNDLE`).
+//! since 6.16 several at once (`IORING_RECVSEND_BUNDLE`).
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use io_uring::{opcode, types};
@@ -30,6 +31,8 @@ pub struct ReceiveMany {
 pub struct Received {
     group: Arc<Group>,
     arrivals: Arrivals<Lease>,
+    /// Whether the last completion said that more has arrived already.
+    has_more: AtomicBool,
 }
 
 impl Received {
@@ -37,6 +40,11 @@ impl Received {
     pub fn take(&self) -> Option<Lease> {
         // A lease that was picked for the end of the stream has nothing in it.
         std::iter::from_fn(|| self.arrivals.take()).find(|lease| !lease.is_empty())
+    }
+
+    /// Whether more had arrived when something was received last.
+    pub fn has_more(&self) -> bool {
+        self.has_more.load(Ordering::Relaxed)
     }
 
     /// Takes what came first, or waits for it.
@@ -53,6 +61,7 @@ impl Received {
 impl Collector for Received {
     fn collect(&self, cqe: Cqe) -> Option<Waker> {
         let (number, count) = (cqe.buffer()?, cqe.outcome().ok()? as usize);
+        self.has_more.store(cqe.leaves_something(), Ordering::Relaxed);
         let mut waker = None;
         self.group.take(number, count, |mut lease, filled| {
             // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked
@@ -69,7 +78,11 @@ impl ReceiveMany {
     /// wished and the kernel can.
     pub fn new(file: Fd, group: Arc<Group>, in_bundles: bool) -> (ReceiveMany, Arc<Received>) {
         let in_bundles = in_bundles && group.is_in_bundles();
-        let received = Arc::new(Received { group, arrivals: Arrivals::default() });
+        let received = Arc::new(Received {
+            group,
+            arrivals: Arrivals::default(),
+            has_more: AtomicBool::new(false),
+        });
         let collector: Arc<dyn Collector> = received.clone();
         (ReceiveMany { file, in_bundles, received: received.clone(), collector }, received)
     }

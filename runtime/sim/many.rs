@@ -1,6 +1,6 @@
 //! Operations that complete more than once.
 
-use ringhold_runtime::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, Cqe};
+use ringhold_runtime::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Cqe};
 
 use crate::Choose;
 use crate::faults::Fault;
@@ -53,7 +53,10 @@ impl World {
                 is_full = bytes.len() == span.length();
                 moved += self.fill_next(host, ring, group, &bytes);
             }
-            let (result, flags) = (moved as i32, CQE_BUFFER | u32::from(buffer) << 16);
+            let left = self.network.receive(socket, 1, true);
+            let is_empty = !matches!(left, Ok(Some((bytes, ..))) if !bytes.is_empty());
+            let left = if is_empty { 0 } else { CQE_SOCKET_NONEMPTY };
+            let (result, flags) = (moved as i32, CQE_BUFFER | left | u32::from(buffer) << 16);
             if self.strikes(host, Fault::MultishotEnds) {
                 self.record(host, What::Completed { shard: ring, user_data, result });
                 return self.machines[host].ring(ring).arrive(Cqe { user_data, result, flags });

@@ -16,6 +16,7 @@ mod signals;
 mod sockets;
 mod wake;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring};
+use io_uring::{EnterFlags, IoUring, Probe};
 use ringhold_buffers::ARENA_SLOTS;
 
 use crate::call::{Call, CallPointer};
@@ -93,7 +94,12 @@ struct Uring {
     buffers: Table,
     /// Dropped after `ring`, which thereby no longer uses their memory.
     groups: BTreeMap<u16, GroupRing>,
+    /// Whether bundles can be relied on, once that was asked.
+    bundles: OnceCell<bool>,
 }
+
+/// `IORING_OP_PIPE`, which came with 6.16.
+const OPCODE_OF_6_16: u8 = 62;
 
 /// Whether a table of the ring is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,6 +142,7 @@ impl Uring {
             files: Table::Unregistered,
             buffers: Table::Unregistered,
             groups: BTreeMap::new(),
+            bundles: OnceCell::new(),
         }
     }
 
@@ -319,8 +326,16 @@ unsafe impl Kernel for Uring {
         Ok(())
     }
 
+    /// The feature is 6.10's, but only since 6.16 are all buffers of a bundle full except the last:
+    /// before, a short receive could go on in the next buffer, and a buffer keep the shorter length
+    /// that an earlier bundle had for it.
     fn picks_bundles(&self) -> bool {
-        self.ring.params().is_feature_recvsend_bundle()
+        let supported = || {
+            let mut probe = Probe::new();
+            let known = self.ring.submitter().register_probe(&mut probe);
+            known.is_ok() && probe.is_supported(OPCODE_OF_6_16)
+        };
+        self.ring.params().is_feature_recvsend_bundle() && *self.bundles.get_or_init(supported)
     }
 
     unsafe fn provide(&mut self, group: u16, buffer: Provided) {
