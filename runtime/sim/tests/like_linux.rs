@@ -154,9 +154,13 @@ impl Pair {
     fn new() -> Pair {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("it is made");
+        // The folder has this one and no other, as the simulated root has: it is looked at as `..`.
+        let base = folder.path().join("t");
+        std::fs::create_dir(&base).expect("the folder is empty");
         let open = OFlags::RDONLY | OFlags::DIRECTORY;
-        let real_base = real::open(folder.path(), open, Mode::empty()).expect("it is there");
+        let real_base = real::open(&base, open, Mode::empty()).expect("it is there");
         real::fchmod(&real_base, Mode::from_raw_mode(0o777)).expect("it is ours");
+        real::chmod(folder.path(), Mode::from_raw_mode(0o755)).expect("it is ours");
         let mut sim = FileSystem::new(DiskConfig::default());
         sim.mkdir_at(libc::AT_FDCWD, b"/t", 0o700).expect("the root is empty");
         sim.set_mode(libc::AT_FDCWD, b"/t", 0o777).expect("it was made");
