@@ -334,7 +334,7 @@ fn a_stream_of_leases_wakes_the_task_that_polled_it_last() {
     run.unwrap().unwrap();
 }
 
-/// Since 6.10 one completion tells of as many leases as there are bytes for.
+/// Since 6.16 one completion tells of as many leases as there are bytes for.
 #[test]
 fn what_has_arrived_already_comes_in_several_leases_at_once() {
     let watch = Watch::new();
@@ -361,7 +361,7 @@ fn what_has_arrived_already_comes_in_several_leases_at_once() {
     watch.balance();
     let most = watch.most_picked.load(std::sync::atomic::Ordering::SeqCst);
     if most <= 4096 {
-        let reason = "the kernel fills one buffer at a time, as before 6.10";
+        let reason = "the kernel fills one buffer at a time, as before 6.16";
         return common::skip("what_has_arrived_already_comes_in_several_leases_at_once", reason);
     }
     assert!(most <= 4 * 4096, "{most}");
