@@ -33,7 +33,8 @@ pub struct Arguments {
     #[arg(long)]
     pub copy: bool,
 
-    /// How many connections there are at once; more wait to be accepted.
+    /// How many connections are served at once; of more, one a shard waits, and the others wait to
+    /// be accepted.
     #[arg(long, value_name = "N", default_value_t = 16_384)]
     pub connections: usize,
 
