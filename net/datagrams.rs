@@ -147,7 +147,7 @@ macro_rules! datagrams {
         ///
         /// # Kernel
         ///
-        /// `sendmsg`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room.
+        /// `sendto`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room.
         pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
             self.0.io(Interest::WRITABLE, || self.send_now(buf, None)).await
         }
@@ -182,7 +182,7 @@ macro_rules! datagrams {
         ///
         /// # Kernel
         ///
-        /// `recvmsg`, and `IORING_OP_POLL_ADD` (since 5.1) where nothing is there.
+        /// `recvfrom`, and `IORING_OP_POLL_ADD` (since 5.1) where nothing is there.
         pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
             self.0.io(Interest::READABLE, || self.try_recv(buf)).await
         }

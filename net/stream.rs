@@ -64,7 +64,7 @@ impl Stream {
 
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], flags: i32) -> io::Result<usize> {
         let (sockets, number) = self.socket.now();
-        sockets.receive_now(number, buffers, flags).map(|(count, _)| count)
+        sockets.receive_now(number, buffers, None, flags)
     }
 
     fn send(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {

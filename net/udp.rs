@@ -106,7 +106,10 @@ impl UdpSocket {
 
     fn receive_now(&self, into: &mut [u8], flags: i32) -> io::Result<(usize, SocketAddress)> {
         let (sockets, number) = self.0.now();
-        sockets.receive_now(number, &mut [IoSliceMut::new(into)], flags)
+        let mut from = SocketAddress::new();
+        let into = &mut [IoSliceMut::new(into)];
+        let count = sockets.receive_now(number, into, Some(&mut from), flags)?;
+        Ok((count, from))
     }
 
     fn name(from: &SocketAddress) -> io::Result<SocketAddr> {
@@ -127,7 +130,7 @@ impl UdpSocket {
     ///
     /// # Kernel
     ///
-    /// `sendmsg`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room.
+    /// `sendto`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room.
     pub async fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         let targets = targets(&addr);
         let Some(&address) = resolve(targets).await?.first() else {

@@ -268,7 +268,9 @@ pub trait Sockets: Send + Sync {
     /// `WouldBlock` if none waits; `EMFILE`, `ENFILE`, `ENOBUFS`, `ECONNABORTED`.
     fn accept_now(&self, socket: RawFd) -> io::Result<(RawFd, SocketAddress)>;
 
-    /// Takes what has arrived (`recvmsg` with `MSG_DONTWAIT` and `flags`), and says from whom.
+    /// Takes what has arrived (`recvfrom`, or `recvmsg` for several buffers, with `MSG_DONTWAIT`
+    /// and `flags`), and says from whom where that is asked: for a stream it costs something and
+    /// says nothing.
     ///
     /// # Errors
     ///
@@ -277,10 +279,12 @@ pub trait Sockets: Send + Sync {
         &self,
         socket: RawFd,
         buffers: &mut [IoSliceMut<'_>],
+        from: Option<&mut SocketAddress>,
         flags: i32,
-    ) -> io::Result<(usize, SocketAddress)>;
+    ) -> io::Result<usize>;
 
-    /// Gives what there is room for (`sendmsg` with `MSG_DONTWAIT`, `MSG_NOSIGNAL` and `flags`).
+    /// Gives what there is room for (`sendto`, or `sendmsg` for several buffers, with
+    /// `MSG_DONTWAIT`, `MSG_NOSIGNAL` and `flags`).
     ///
     /// # Errors
     ///

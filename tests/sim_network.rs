@@ -42,7 +42,9 @@ impl Socket {
     fn receive(&self, most: usize) -> io::Result<(Vec<u8>, SocketAddress)> {
         let mut bytes = vec![0; most];
         let buffers = &mut [IoSliceMut::new(&mut bytes)];
-        let (count, from) = self.system.sockets().receive_now(self.descriptor, buffers, 0)?;
+        let mut from = SocketAddress::new();
+        let sockets = self.system.sockets();
+        let count = sockets.receive_now(self.descriptor, buffers, Some(&mut from), 0)?;
         bytes.truncate(count);
         Ok((bytes, from))
     }

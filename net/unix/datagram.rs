@@ -124,7 +124,10 @@ impl UnixDatagram {
 
     fn receive_now(&self, into: &mut [u8], flags: i32) -> io::Result<(usize, SocketAddress)> {
         let (sockets, number) = self.0.now();
-        sockets.receive_now(number, &mut [IoSliceMut::new(into)], flags)
+        let mut from = SocketAddress::new();
+        let into = &mut [IoSliceMut::new(into)];
+        let count = sockets.receive_now(number, into, Some(&mut from), flags)?;
+        Ok((count, from))
     }
 
     fn name(from: &SocketAddress) -> io::Result<SocketAddr> {
@@ -145,7 +148,7 @@ impl UnixDatagram {
     ///
     /// # Kernel
     ///
-    /// `sendmsg`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room. A socket that is not
+    /// `sendto`, and `IORING_OP_POLL_ADD` (since 5.1) where there is no room. A socket that is not
     /// connected is always ready for the kernel, so a peer that takes nothing is asked again and
     /// again, once a turn.
     pub async fn send_to<P: AsRef<Path>>(&self, buf: &[u8], target: P) -> io::Result<usize> {

@@ -60,7 +60,7 @@ impl SignalEvents for Listener {
 
     fn take(&self) -> bool {
         let descriptor = self.event.descriptor();
-        self.system.receive_now(descriptor, &mut [IoSliceMut::new(&mut [0])], 0).is_ok()
+        self.system.receive_now(descriptor, &mut [IoSliceMut::new(&mut [0])], None, 0).is_ok()
     }
 }
 

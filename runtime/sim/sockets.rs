@@ -190,21 +190,24 @@ impl Sockets for SimSystem {
         &self,
         socket: RawFd,
         buffers: &mut [IoSliceMut<'_>],
+        from: Option<&mut SocketAddress>,
         flags: i32,
-    ) -> io::Result<(usize, SocketAddress)> {
+    ) -> io::Result<usize> {
         self.ask_of(socket, |world, id| {
             let most = buffers.iter().map(|buffer| buffer.len()).sum();
             let most = world.draw_moved(self.host, id, most);
             let received = world.network.receive(id, most, flags & libc::MSG_PEEK != 0)?;
-            let (bytes, from, length) = received.ok_or(libc::EAGAIN)?;
+            let (bytes, sender, length) = received.ok_or(libc::EAGAIN)?;
             let mut rest = &bytes[..];
             for buffer in buffers {
                 let (here, after) = rest.split_at(rest.len().min(buffer.len()));
                 buffer[..here.len()].copy_from_slice(here);
                 rest = after;
             }
-            let count = if flags & libc::MSG_TRUNC != 0 { length } else { bytes.len() };
-            Ok((count, from.address()))
+            if let Some(from) = from {
+                *from = sender.address();
+            }
+            Ok(if flags & libc::MSG_TRUNC != 0 { length } else { bytes.len() })
         })
     }
 

@@ -111,19 +111,35 @@ impl Sockets for Linux {
         &self,
         socket: RawFd,
         buffers: &mut [IoSliceMut<'_>],
+        mut from: Option<&mut SocketAddress>,
         flags: i32,
-    ) -> io::Result<(usize, SocketAddress)> {
-        let mut from = SocketAddress::new();
-        let room = from.room();
-        // std promises that its slices are laid out as the kernel's `iovec`.
-        let (list, parts) = (buffers.as_mut_ptr().cast::<libc::iovec>(), buffers.len());
-        let mut message = message(room.as_mut_ptr().cast(), room.len(), list, parts);
-        // SAFETY: it writes into the buffers and into the room of an address of ours, which are all
-        // borrowed exclusively, during the call (S1).
-        let result = unsafe { libc::recvmsg(socket, &raw mut message, flags | libc::MSG_DONTWAIT) };
-        let taken = count(result)?;
-        from.set_length(message.msg_namelen as usize);
-        Ok((taken, from))
+    ) -> io::Result<usize> {
+        let flags = flags | libc::MSG_DONTWAIT;
+        let (name, room) = from.as_mut().map_or((ptr::null_mut(), 0), |from| {
+            let room = from.room();
+            (room.as_mut_ptr(), room.len())
+        });
+        let (taken, name_length) = if let [only] = buffers {
+            let (into, length) = (only.as_mut_ptr().cast(), only.len());
+            let mut name_length = room as socklen_t;
+            let name_room = if name.is_null() { ptr::null_mut() } else { &raw mut name_length };
+            // SAFETY: it writes into the buffer and into the address and its length, if one was
+            // given, which are all borrowed exclusively, during the call (S1).
+            let result =
+                unsafe { libc::recvfrom(socket, into, length, flags, name.cast(), name_room) };
+            (count(result)?, name_length)
+        } else {
+            // std promises that its slices are laid out as the kernel's `iovec`.
+            let (list, parts) = (buffers.as_mut_ptr().cast::<libc::iovec>(), buffers.len());
+            let mut message = message(name.cast(), room, list, parts);
+            // SAFETY: as above (S1).
+            let result = unsafe { libc::recvmsg(socket, &raw mut message, flags) };
+            (count(result)?, message.msg_namelen)
+        };
+        if let Some(from) = from {
+            from.set_length(name_length as usize);
+        }
+        Ok(taken)
     }
 
     fn send_now(
@@ -134,12 +150,20 @@ impl Sockets for Linux {
         flags: i32,
     ) -> io::Result<usize> {
         let to = to.map_or(&[][..], SocketAddress::as_bytes);
-        let name = if to.is_empty() { ptr::null_mut() } else { to.as_ptr().cast_mut().cast() };
-        let (list, parts) = (buffers.as_ptr().cast_mut().cast::<libc::iovec>(), buffers.len());
-        let message = message(name, to.len(), list, parts);
+        let name = if to.is_empty() { ptr::null() } else { to.as_ptr() };
         let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: it reads the buffers and the address, which are all borrowed, during the call
-        // (S1), and writes to nothing, whatever the types of the message say.
+        if let [only] = buffers {
+            let (bytes, length) = (only.as_ptr().cast(), only.len());
+            let name_length = to.len() as socklen_t;
+            // SAFETY: it reads the buffer and the address, which are borrowed, during the call
+            // (S1).
+            let result =
+                unsafe { libc::sendto(socket, bytes, length, flags, name.cast(), name_length) };
+            return count(result);
+        }
+        let (list, parts) = (buffers.as_ptr().cast_mut().cast::<libc::iovec>(), buffers.len());
+        let message = message(name.cast_mut().cast(), to.len(), list, parts);
+        // SAFETY: as above (S1); it writes to nothing, whatever the types of the message say.
         count(unsafe { libc::sendmsg(socket, &raw const message, flags) })
     }
 
