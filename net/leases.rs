@@ -117,7 +117,11 @@ impl<'a> Leases<'a> {
                 return Poll::Ready(None);
             }
             if self.receiving.is_some() {
-                if let Some(lease) = ready!(self.poll_receiving(cx)) {
+                if self.poll_receiving(cx).is_pending() {
+                    // What came since the look above has woken nobody.
+                    let Some(lease) = self.received.as_ref().and_then(|it| it.take()) else {
+                        return Poll::Pending;
+                    };
                     self.provide_more();
                     return Poll::Ready(Some(Ok(lease)));
                 }
@@ -138,21 +142,17 @@ impl<'a> Leases<'a> {
         }
     }
 
-    /// Waits for what arrives; `None` when the receive has ended.
-    fn poll_receiving(&mut self, cx: &mut Context<'_>) -> Poll<Option<Lease>> {
-        let (Some(received), Some(receiving)) = (&self.received, &mut self.receiving) else {
-            return Poll::Ready(None);
-        };
-        if let Poll::Ready(lease) = received.poll_take(cx) {
-            return Poll::Ready(Some(lease));
-        }
+    /// Waits for what arrives, which is then where it was received; ready when the receive has
+    /// ended.
+    fn poll_receiving(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(receiving) = &mut self.receiving else { return Poll::Ready(()) };
         let ((outcome, _), ticket) = ready!(Pin::new(receiving).poll(cx)).take();
         self.receiving = None;
         self.ended = Some(outcome);
         if let Some(mut awaiting) = self.awaiting.take() {
             awaiting.finish(ticket);
         }
-        Poll::Ready(None)
+        Poll::Ready(())
     }
 
     /// Begins to receive; or, where that can't be, gives what there is to be said at once.

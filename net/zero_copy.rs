@@ -96,15 +96,16 @@ fn poll_begun<B: IoBuf>(
     sent: &Sent,
     cx: &mut Context<'_>,
 ) -> Poll<Begun<B>> {
-    if let Poll::Ready(outcome) = sent.poll(cx) {
-        return Poll::Ready(Begun::Queued(outcome));
+    match Pin::new(operation).poll(cx) {
+        Poll::Ready((outcome, buffer)) => {
+            let queued = sent.take().unwrap_or_else(|| outcome.map(|()| 0));
+            Poll::Ready(Begun::Over(queued, buffer))
+        }
+        Poll::Pending => match sent.take() {
+            Some(outcome) => Poll::Ready(Begun::Queued(outcome)),
+            None => Poll::Pending,
+        },
     }
-    let Poll::Ready((outcome, buffer)) = Pin::new(operation).poll(cx) else {
-        return Poll::Pending;
-    };
-    // Both completions may have come since the first look.
-    let queued = sent.take().unwrap_or_else(|| outcome.map(|()| 0));
-    Poll::Ready(Begun::Over(queued, buffer))
 }
 
 /// Methods of what a TCP stream can be written by.

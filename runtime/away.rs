@@ -70,10 +70,17 @@ pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unfollowed.away.take().expect("a message runs once");
         let waiter = Waiter::Other(Waker::from(away.clone()));
-        let old = shard.driver().borrow_mut().set_waiter(key, waiter);
+        let (old, collects) = {
+            let mut driver = shard.driver().borrow_mut();
+            (driver.set_waiter(key, waiter), driver.collects(key))
+        };
         drop(old);
         // The completion may have come first.
         away.look(shard);
+        if collects {
+            // And so may others before it, which have woken who polled before.
+            away.wake_future();
+        }
     })));
     away
 }
@@ -161,13 +168,12 @@ impl Away {
     }
 
     fn resolve(&self, outcome: io::Result<u32>) {
-        let waker = {
-            let mut progress = self.lock();
-            if progress.outcome.is_none() {
-                progress.outcome = Some(outcome);
-            }
-            progress.waker.take()
-        };
+        self.lock().outcome.get_or_insert(outcome);
+        self.wake_future();
+    }
+
+    fn wake_future(&self) {
+        let waker = self.lock().waker.take();
         if let Some(waker) = waker {
             // It is another thread's, and must not end the shard that brings the outcome.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -182,8 +188,15 @@ impl Away {
         }
         let mine = Waker::from(self.clone());
         let taken = shard.driver().borrow_mut().try_take(key, &mine);
-        if let Some(Taken::Done(cqe)) = taken {
-            self.resolve(cqe.outcome());
+        match taken {
+            Some(Taken::Done(cqe)) => self.resolve(cqe.outcome()),
+            // A completion before the last one has taken the waker.
+            Some(Taken::NewWaiter) => {
+                let old = shard.driver().borrow_mut().set_waiter(key, Waiter::Other(mine));
+                drop(old);
+                self.wake_future();
+            }
+            Some(Taken::Pending) | None => {}
         }
     }
 }

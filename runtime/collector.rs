@@ -3,22 +3,24 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::PoisonError;
-use std::task::{Context, Poll, Waker};
 
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_buffers::sync::Mutex;
 
 use crate::kernel::Cqe;
 
 /// Where the completions of one operation go that say more than a result: that others follow, that
 /// the kernel has picked a buffer, or that it is done with one. The last completion comes here,
 /// too, if it says any of that, and then ends the operation as any other's does.
+///
+/// Who waits polls the operation's [`Op`](crate::Op) first and looks here then: what was collected
+/// after the look wakes whoever polled last.
 pub trait Collector: Send + Sync + 'static {
-    /// Takes a completion in, and says who waits for it. For the last one it says nobody: who waits
-    /// for the end is woken in any case.
+    /// Takes a completion in, and says whether who waits is to be woken for it. Of the last one it
+    /// is woken in any case.
     ///
     /// It is called while the shard's driver is borrowed, so it runs no foreign code: it drops
-    /// nothing that a user gave, and wakes nobody.
-    fn collect(&self, cqe: Cqe) -> Option<Waker>;
+    /// nothing that a user gave.
+    fn collect(&self, cqe: Cqe) -> bool;
 }
 
 impl fmt::Debug for dyn Collector {
@@ -27,54 +29,24 @@ impl fmt::Debug for dyn Collector {
     }
 }
 
-/// What was collected and nobody has taken yet, and who waits for it.
+/// What was collected and nobody has taken yet, in order.
 #[derive(Debug)]
-pub struct Arrivals<I>(Mutex<State<I>>);
-
-#[derive(Debug)]
-struct State<I> {
-    items: VecDeque<I>,
-    waker: Option<Waker>,
-}
+pub struct Arrivals<I>(Mutex<VecDeque<I>>);
 
 impl<I> Default for Arrivals<I> {
     fn default() -> Arrivals<I> {
-        Arrivals(Mutex::new(State { items: VecDeque::new(), waker: None }))
+        Arrivals(Mutex::new(VecDeque::new()))
     }
 }
 
 impl<I> Arrivals<I> {
-    fn lock(&self) -> MutexGuard<'_, State<I>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds what came; gives who waits, to be woken when nothing is borrowed, unless it is the
-    /// last.
-    pub fn add(&self, item: I, is_last: bool) -> Option<Waker> {
-        let mut state = self.lock();
-        state.items.push_back(item);
-        if is_last { None } else { state.waker.take() }
+    /// Adds what came.
+    pub fn add(&self, item: I) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(item);
     }
 
     /// Takes what came first.
     pub fn take(&self) -> Option<I> {
-        self.lock().items.pop_front()
-    }
-
-    /// Takes what came first, or waits for it.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<I> {
-        if let Some(item) = self.take() {
-            return Poll::Ready(item);
-        }
-        // Cloned before the lock is taken, and dropped after it: both run foreign code.
-        let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if let Some(item) = state.items.pop_front() {
-            return Poll::Ready(item);
-        }
-        let replaced = state.waker.replace(waker);
-        drop(state);
-        drop(replaced);
-        Poll::Pending
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }

@@ -219,7 +219,7 @@ impl Driver {
             mem::forget(occupied.free());
             return Taken::Done(key.completion(result));
         }
-        match &occupied.slot.state {
+        match &mut occupied.slot.state {
             SlotState::Waiting(known) if known.will_be_woken_by(waker) => Taken::Pending,
             SlotState::Waiting(_) => Taken::NewWaiter,
             SlotState::Held(held) => held.take(key, waker),
@@ -234,11 +234,11 @@ impl Driver {
 
     /// Changes who is woken, or, if the completion is there already, gives the new waiter back as
     /// if it had been replaced.
-    pub(crate) fn set_waiter(&mut self, key: Key, waiter: Waiter) -> Waiter {
+    pub(crate) fn set_waiter(&mut self, key: Key, waiter: Waiter) -> Option<Waiter> {
         match &mut self.slots.get(key).slot.state {
-            SlotState::Waiting(known) => mem::replace(known, waiter),
+            SlotState::Waiting(known) => Some(mem::replace(known, waiter)),
             SlotState::Held(held) => held.set_waiter(key, waiter),
-            SlotState::Done(_) => waiter,
+            SlotState::Done(_) => Some(waiter),
             SlotState::Vacant { .. } => polled_after_drop(key),
         }
     }
@@ -259,7 +259,7 @@ impl Driver {
             // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
             let state = occupied.free();
             let cqe = key.completion(-libc::ECANCELED);
-            return (Some((orphan, cqe)), Some(state.into_waiter(key)));
+            return (Some((orphan, cqe)), state.into_waiter(key));
         }
         let orphaned = SlotState::Held(Held::orphan(orphan));
         let state = mem::replace(&mut occupied.slot.state, orphaned);
@@ -267,7 +267,7 @@ impl Driver {
             self.cancels.push_back(key);
             self.flush_queues();
         }
-        (None, Some(state.into_waiter(key)))
+        (None, state.into_waiter(key))
     }
 
     /// Whether something was queued since the last enter. What waits for room doesn't count: while
@@ -345,7 +345,7 @@ impl Driver {
     #[inline(always)]
     fn complete(&mut self, cqe: Cqe, ready: &ReadyQueue) -> Option<Due> {
         if cqe.is_one_of_many() {
-            let due = self.complete_one_of_many(cqe);
+            let due = self.complete_one_of_many(cqe, ready);
             if cqe.has_more() {
                 return due;
             }

@@ -19,7 +19,7 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use ringhold_buffers::ArenaId;
 
@@ -111,16 +111,18 @@ pub unsafe trait Operation: Send + Sized + 'static {
 
 /// What a slot keeps for a dropped operation until its completion comes.
 pub(crate) trait Orphan: Send {
-    /// Takes in a completion before the last one, and says who waits for it.
-    fn collect(&self, cqe: Cqe) -> Option<Waker>;
+    /// Takes in a completion before the last one.
+    fn collect(&self, cqe: Cqe);
 
     /// Finishes the operation, and drops what it brought.
     fn release(self: Box<Self>, outcome: io::Result<u32>);
 }
 
 impl<T: Operation> Orphan for T {
-    fn collect(&self, cqe: Cqe) -> Option<Waker> {
-        self.collector()?.collect(cqe)
+    fn collect(&self, cqe: Cqe) {
+        if let Some(collector) = self.collector() {
+            collector.collect(cqe);
+        }
     }
 
     fn release(self: Box<Self>, outcome: io::Result<u32>) {

@@ -11,7 +11,7 @@ use crate::kernel::Cqe;
 struct Counted(Arc<AtomicUsize>);
 
 impl Orphan for Counted {
-    fn collect(&self, cqe: Cqe) -> Option<Waker> {
+    fn collect(&self, cqe: Cqe) {
         panic!("nothing is collected, and {cqe:?} was")
     }
 

@@ -93,18 +93,16 @@ impl SlotState {
     #[inline(always)]
     pub(super) fn finish(&mut self, key: Key, result: i32) -> Option<Waiter> {
         match self {
-            SlotState::Waiting(_) => {
-                Some(mem::replace(self, SlotState::Done(result)).into_waiter(key))
-            }
+            SlotState::Waiting(_) => mem::replace(self, SlotState::Done(result)).into_waiter(key),
             _ => None,
         }
     }
 
     /// Who waits, before the final completion.
     #[inline(always)]
-    pub(super) fn into_waiter(self, key: Key) -> Waiter {
+    pub(super) fn into_waiter(self, key: Key) -> Option<Waiter> {
         match self {
-            SlotState::Waiting(waiter) => waiter,
+            SlotState::Waiting(waiter) => Some(waiter),
             SlotState::Held(held) => held.into_waiter(key),
             SlotState::Vacant { .. } | SlotState::Done(_) => polled_after_drop(key),
         }

@@ -5,7 +5,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker, ready};
 
 use io_uring::{opcode, types};
 use ringhold_buffers::{IoBufMut, Lease};
@@ -46,30 +45,19 @@ impl Received {
     pub fn has_more(&self) -> bool {
         self.has_more.load(Ordering::Relaxed)
     }
-
-    /// Takes what came first, or waits for it.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Lease> {
-        loop {
-            let lease = ready!(self.arrivals.poll_take(cx));
-            if !lease.is_empty() {
-                return Poll::Ready(lease);
-            }
-        }
-    }
 }
 
 impl Collector for Received {
-    fn collect(&self, cqe: Cqe) -> Option<Waker> {
-        let (number, count) = (cqe.buffer()?, cqe.outcome().ok()? as usize);
+    fn collect(&self, cqe: Cqe) -> bool {
+        let (Some(number), Ok(count)) = (cqe.buffer(), cqe.outcome()) else { return false };
         self.has_more.store(cqe.leaves_something(), Ordering::Relaxed);
-        let mut waker = None;
-        self.group.take(number, count, |mut lease, filled| {
+        self.group.take(number, count as usize, |mut lease, filled| {
             // SAFETY: the kernel wrote `count` bytes from the start of the buffer that it picked
             // on, and in those that were provided after it, whole ones but for the last (S9).
             unsafe { lease.set_init(filled) };
-            waker = self.arrivals.add(lease, !cqe.has_more()).or(waker.take());
+            self.arrivals.add(lease);
         });
-        waker
+        true
     }
 }
 

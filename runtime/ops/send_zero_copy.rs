@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use io_uring::{opcode, types};
 use ringhold_buffers::{ArenaId, IoBuf};
@@ -32,11 +31,6 @@ pub struct SendZeroCopy<B, G> {
 pub struct Sent(Arrivals<Cqe>);
 
 impl Sent {
-    /// Waits until the bytes are queued.
-    pub fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<u32>> {
-        self.0.poll_take(cx).map(Cqe::outcome)
-    }
-
     /// How many bytes were queued, if that is known and was not asked before.
     pub fn take(&self) -> Option<io::Result<u32>> {
         self.0.take().map(Cqe::outcome)
@@ -44,9 +38,12 @@ impl Sent {
 }
 
 impl Collector for Sent {
-    fn collect(&self, cqe: Cqe) -> Option<Waker> {
+    fn collect(&self, cqe: Cqe) -> bool {
         // The notification only ends the operation.
-        if cqe.is_notification() { None } else { self.0.add(cqe, !cqe.has_more()) }
+        if !cqe.is_notification() {
+            self.0.add(cqe);
+        }
+        true
     }
 }
 
