@@ -154,7 +154,7 @@ impl<L: Listener> Incoming<L> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let file = self.listener.file().clone();
                     let events = Interest::READABLE.events();
-                    self.waiting = Some(Op::new(PollReady { file, events }));
+                    self.waiting = Some(Op::new(PollReady::new(file, events)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => {

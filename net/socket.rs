@@ -175,7 +175,7 @@ impl Socket {
     }
 
     fn wait(&self, events: u32) -> Op<PollReady> {
-        Op::new(PollReady { file: self.file().clone(), events })
+        Op::new(PollReady::new(self.file().clone(), events))
     }
 
     /// Waits until a direction is ready, for the one who polls it. It may be ready no more.
@@ -185,6 +185,12 @@ impl Socket {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         self.waiting(direction).poll(self.file(), interest(direction).events(), cx)
+    }
+
+    /// Waits for more to be read, after a read that took less than there was room for.
+    pub(crate) fn poll_more(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let events = interest(Direction::In).events();
+        self.reader.poll_after_short_read(self.file(), events, cx)
     }
 
     /// Waits until what was asked for is there.

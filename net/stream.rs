@@ -25,8 +25,10 @@ use crate::uninit::read_into;
 pub(crate) struct Stream {
     pub(crate) socket: Socket,
     pub(crate) sides: Arc<Sides>,
-    /// The last poll for bytes took less than there was room for. The next one waits before it
-    /// tries, since a try would most likely be in vain; what waits looks first whether that is so.
+    /// A read that takes less than there was room for has taken all.
+    is_emptied_by_short_reads: bool,
+    /// The last poll for bytes took all that there was. The next one waits before it tries, since a
+    /// try would most likely be in vain.
     drained: AtomicBool,
 }
 
@@ -37,8 +39,9 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: Socket) -> Stream {
-        Stream { socket, sides: Arc::default(), drained: AtomicBool::new(false) }
+    pub(crate) fn new(socket: Socket, is_emptied_by_short_reads: bool) -> Stream {
+        let drained = AtomicBool::new(false);
+        Stream { socket, sides: Arc::default(), is_emptied_by_short_reads, drained }
     }
 
     pub(crate) fn side(&self, direction: Direction) -> &Side {
@@ -81,13 +84,21 @@ impl Stream {
         buffers: &mut [IoSliceMut<'_>],
         flags: i32,
     ) -> io::Result<usize> {
+        self.read_now(buffers, flags).map(|(count, _)| count)
+    }
+
+    /// Reads what is kept here, or what has arrived, and says whether that was all.
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], flags: i32) -> io::Result<(usize, bool)> {
         self.check_turn(Direction::In)?;
         let leave = flags & libc::MSG_PEEK != 0;
         let kept = self.side(Direction::In).deliver(leave, |bytes| scatter(bytes, buffers));
-        match kept {
-            Some(outcome) => outcome,
-            None => self.receive(buffers, flags),
+        if let Some(outcome) = kept {
+            return outcome.map(|count| (count, false));
         }
+        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        let count = self.receive(buffers, flags)?;
+        let is_short = !leave && 0 < count && count < room;
+        Ok((count, is_short && self.is_emptied_by_short_reads))
     }
 
     pub(crate) fn try_read_buf<B: BufMut>(&self, buffer: &mut B) -> io::Result<usize> {
@@ -109,17 +120,15 @@ impl Stream {
         ready!(self.side(Direction::In).poll_turn(cx));
         if self.drained.load(Ordering::Relaxed) && !self.side(Direction::In).holds_something() {
             // What is wrong with waiting the read itself says.
-            let _ = ready!(self.socket.poll_ready(Direction::In, cx));
+            let _ = ready!(self.socket.poll_more(cx));
             self.drained.store(false, Ordering::Relaxed);
         }
         let room = buffer.initialize_unfilled();
-        let length = room.len();
-        let outcome = ready!(self.socket.poll_io(Direction::In, cx, || self.try_read(room, flags)));
-        if let Ok(count) = outcome {
-            buffer.advance(count);
-            self.drained.store(0 < count && count < length, Ordering::Relaxed);
-        }
-        Poll::Ready(outcome)
+        let attempt = || self.read_now(&mut [IoSliceMut::new(room)], flags);
+        let (count, is_all) = ready!(self.socket.poll_io(Direction::In, cx, attempt))?;
+        buffer.advance(count);
+        self.drained.store(is_all, Ordering::Relaxed);
+        Poll::Ready(Ok(count))
     }
 
     pub(crate) fn poll_write(

@@ -81,7 +81,7 @@ pub use shard::Shard;
 #[doc(hidden)]
 pub use sockets::{SocketAddress, Sockets};
 #[doc(hidden)]
-pub use sqe::{BUFFER_SELECT, FIXED_FILE, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, Sqe};
+pub use sqe::{BUFFER_SELECT, FIXED_FILE, POLL_ARMED, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, Sqe};
 #[doc(hidden)]
 pub use stepped::Stepped;
 #[doc(hidden)]

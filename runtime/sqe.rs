@@ -50,6 +50,9 @@ pub const BUFFER_SELECT: u8 = 1 << 5;
 /// `IORING_RECVSEND_FIXED_BUF`, in `ioprio`: the bytes lie in a registered buffer.
 pub const SEND_FIXED_BUFFER: u16 = 1 << 2;
 
+/// `IORING_POLL_ADD_MULTI`, in `len`: the poll stays armed.
+pub const POLL_ARMED: u32 = 1;
+
 /// `IORING_RECVSEND_BUNDLE`, in `ioprio`: several provided buffers may be filled at once.
 pub const RECEIVE_BUNDLE: u16 = 1 << 4;
 

@@ -3,48 +3,104 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use ringhold_buffers::sync::Mutex;
+use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::fd::Fd;
 use crate::op::Op;
-use crate::ops::PollReady;
+use crate::ops::{PollReady, Told};
 use crate::task::budget;
+
+/// From which wait on the operation stays armed. One that waits this often most likely goes on;
+/// one that is short-lived is spared the cancel of what is still armed when it is closed.
+const ARMED_FROM: u8 = 8;
+
+/// After these events a read may take less than there was room for and leave something: the end, or
+/// the error, which the kernel won't tell again.
+const LAST_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
 
 /// The one operation that waits until a descriptor is ready for one thing. It outlives the futures
 /// that wait, takes nothing from the descriptor, and holds a count of it.
 ///
+/// It is one that completes once, and looks at the descriptor first; or, where that was done often,
+/// one that stays armed and tells of what comes only. Whoever waits by the latter has tried since
+/// it told last.
+///
 /// One task waits at a time: whoever polled last is woken.
 #[derive(Debug, Default)]
-pub struct Waiting(Mutex<Option<Op<PollReady>>>);
+pub struct Waiting(Mutex<Place>);
+
+#[derive(Debug, Default)]
+struct Place {
+    watch: Option<Watch>,
+    /// How many were started, up to [`ARMED_FROM`].
+    started: u8,
+}
+
+#[derive(Debug)]
+struct Watch {
+    operation: Op<PollReady>,
+    /// There if it stays armed.
+    told: Option<Arc<Told>>,
+}
+
+/// What whoever waits has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Nothing: it may be ready now.
+    Nothing,
+    /// It was tried, and it was too early.
+    TooEarly,
+    /// It was read, and there was less than there was room for.
+    ShortRead,
+}
+
+impl Watch {
+    fn new(file: &Fd, events: u32, armed: bool) -> Watch {
+        if armed {
+            let (operation, told) = PollReady::armed(file.clone(), events);
+            Watch { operation: Op::new(operation), told: Some(told) }
+        } else {
+            Watch { operation: Op::new(PollReady::new(file.clone(), events)), told: None }
+        }
+    }
+
+    /// Whether there is something to be tried for already.
+    fn is_due(&self, seen: Seen) -> bool {
+        let Some(told) = &self.told else { return false };
+        told.take() || seen == Seen::ShortRead && told.has_told(LAST_EVENTS)
+    }
+}
 
 impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until one of the events is there. It may be gone again.
     ///
     /// # Errors
     ///
     /// What the kernel says of the descriptor, or that the runtime has ended.
     pub fn poll(&self, file: &Fd, events: u32, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let is_known = known.is_some();
-        let fresh = || Op::new(PollReady { file: file.clone(), events });
-        let mut operation = known.unwrap_or_else(fresh);
-        // Polled without the lock: wakers are foreign code.
-        match Pin::new(&mut operation).poll(cx) {
-            // One that was begun for an earlier poll may have ended with the runtime of then; what
-            // is tried next says how it is now.
-            Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
-            Poll::Ready(_) => Poll::Ready(Ok(())),
-            Poll::Pending => {
-                let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let replaced = place.replace(operation);
-                drop(place);
-                drop(replaced);
-                Poll::Pending
-            }
-        }
+        self.poll_after(Seen::Nothing, file, events, cx)
+    }
+
+    /// As [`poll`](Waiting::poll), after a read that took less than there was room for, of a file
+    /// of which such a read leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll`](Waiting::poll).
+    pub fn poll_after_short_read(
+        &self,
+        file: &Fd,
+        events: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_after(Seen::ShortRead, file, events, cx)
     }
 
     /// Tries until it isn't too early, and waits in between.
@@ -63,11 +119,63 @@ impl Waiting {
         loop {
             match attempt() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.poll(file, events, cx))?;
+                    ready!(self.poll_after(Seen::TooEarly, file, events, cx))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => return Poll::Ready(outcome),
             }
         }
+    }
+
+    fn poll_after(
+        &self,
+        seen: Seen,
+        file: &Fd,
+        events: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (known, armed) = self.take(seen);
+        if known.as_ref().is_some_and(|watch| watch.is_due(seen)) {
+            self.put(known);
+            return Poll::Ready(Ok(()));
+        }
+        let is_known = known.is_some();
+        let mut watch = known.unwrap_or_else(|| Watch::new(file, events, armed));
+        // Polled without the lock: wakers are foreign code.
+        match Pin::new(&mut watch.operation).poll(cx) {
+            // One that was begun for an earlier poll may have ended with the runtime of then; what
+            // is tried next says how it is now.
+            Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
+            Poll::Ready(_) => Poll::Ready(Ok(())),
+            Poll::Pending => {
+                // What was told since the look above has woken nobody.
+                let is_due = watch.is_due(seen);
+                self.put(Some(watch));
+                if is_due { Poll::Ready(Ok(())) } else { Poll::Pending }
+            }
+        }
+    }
+
+    /// Takes the operation that is known, if it answers to what was seen; and whether the next one
+    /// stays armed.
+    fn take(&self, seen: Seen) -> (Option<Watch>, bool) {
+        let mut place = self.lock();
+        // How it is now can't be told by one that tells of changes only.
+        let answers = |watch: &mut Watch| seen != Seen::Nothing || watch.told.is_none();
+        let known = place.watch.take_if(answers);
+        if known.is_some() {
+            return (known, false);
+        }
+        let known = place.watch.take();
+        place.started = if seen == Seen::Nothing { 0 } else { (place.started + 1).min(ARMED_FROM) };
+        let armed = place.started == ARMED_FROM;
+        drop(place);
+        drop(known);
+        (None, armed)
+    }
+
+    fn put(&self, watch: Option<Watch>) {
+        let replaced = std::mem::replace(&mut self.lock().watch, watch);
+        drop(replaced);
     }
 }

@@ -58,7 +58,8 @@ pub struct TcpStream(Stream);
 
 impl TcpStream {
     pub(crate) fn new(socket: Socket) -> TcpStream {
-        TcpStream(Stream::new(socket))
+        // Only urgent data, which nothing here sends, ends a read of TCP's before its queue is empty.
+        TcpStream(Stream::new(socket, true))
     }
 
     pub(crate) fn stream(&self) -> &Stream {

@@ -43,7 +43,8 @@ pub struct UnixStream(Stream);
 
 impl UnixStream {
     pub(super) fn new(socket: Socket) -> UnixStream {
-        UnixStream(Stream::new(socket))
+        // A read ends where descriptors or credentials came with the bytes, and leaves the rest.
+        UnixStream(Stream::new(socket, false))
     }
 
     pub(crate) fn stream(&self) -> &Stream {

@@ -13,7 +13,8 @@ use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::call::Call;
 use crate::kernel::{
-    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark, Wait,
+    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark,
+    Wait,
 };
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
@@ -48,6 +49,15 @@ impl Gate {
     /// The device has done all that it was given so far.
     pub(super) fn finish(&self) {
         self.finish_with(|| ());
+    }
+
+    /// The device tells something of all that it has, and goes on with it.
+    pub(super) fn tell(&self) {
+        let mut state = self.lock();
+        let told = |&user_data: &u64| Cqe { user_data, result: 1, flags: CQE_MORE };
+        let told: Vec<Cqe> = state.held.iter().map(told).collect();
+        state.done.extend(told);
+        self.changed.notify_one();
     }
 
     /// As [`Gate::finish`]. `look` looks at what the kernel has, if it has anything.

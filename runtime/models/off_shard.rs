@@ -3,16 +3,20 @@
 
 #![allow(unsafe_code)] // An operation of its own, which points to nothing.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use io_uring::opcode;
 use ringhold_buffers::sync::model;
 
 use super::{Counted, Machine, count, poll, start, stop};
+use crate::collector::Collector;
 use crate::op::{Entry, Op, Operation};
+use crate::ops::Told;
 
 /// A nop that holds something, which is released with it.
 struct Holding {
@@ -37,10 +41,34 @@ fn holding() -> (Op<Holding>, Arc<AtomicUsize>) {
     (Op::new(Holding { _held: Counted(drops.clone()) }), drops)
 }
 
+/// A nop that tells something before it ends.
+struct Telling(Arc<dyn Collector>);
+
+// SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
+unsafe impl Operation for Telling {
+    type Output = io::Result<()>;
+
+    fn collector(&self) -> Option<&Arc<dyn Collector>> {
+        Some(&self.0)
+    }
+
+    fn entry(&mut self) -> Entry {
+        opcode::Nop::new().build().into()
+    }
+
+    fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {
+        outcome.map(drop)
+    }
+}
+
 /// Starts an operation on the machine's shard, where it stays in flight.
 fn started(machine: &Machine) -> (Op<Holding>, Arc<AtomicUsize>) {
-    machine.gate.hold();
     let (op, drops) = holding();
+    (start_on(machine, op), drops)
+}
+
+fn start_on<T: Operation>(machine: &Machine, op: Op<T>) -> Op<T> {
+    machine.gate.hold();
     let place = Arc::new(std::sync::Mutex::new(Some(op)));
     let inside = place.clone();
     let task = machine.shard.spawn(async move {
@@ -49,8 +77,7 @@ fn started(machine: &Machine) -> (Op<Holding>, Arc<AtomicUsize>) {
     });
     machine.shard.turn(&|| true);
     assert!(task.is_finished());
-    let op = place.lock().unwrap().take().expect("it is there");
-    (op, drops)
+    place.lock().unwrap().take().expect("it is there")
 }
 
 /// Fails by deadlock where the outcome is put into the cell without waking, and where `poll` leaves
@@ -96,6 +123,36 @@ fn an_operation_that_is_begun_and_dropped_elsewhere_is_released_once() {
         other.join().expect("the other thread ends");
         machine.shut_down();
         assert_eq!(count(&drops), 1);
+    });
+}
+
+/// Fails by deadlock where an operation that is followed doesn't wake its future for what came
+/// before the shard heard of that, and where one that is awaited elsewhere is not waited for again
+/// after a completion before its last.
+#[test]
+fn what_an_operation_tells_before_its_end_comes_to_who_awaits_it_elsewhere() {
+    model(|| {
+        let machine = Machine::new();
+        let told = Arc::<Told>::default();
+        let mut op = start_on(&machine, Op::new(Telling(told.clone())));
+        let (gate, remote) = (machine.gate.clone(), machine.remote().clone());
+        let handle = machine.handle.clone();
+        let device = start(move || gate.tell());
+        let gate = machine.gate.clone();
+        let other = start(move || {
+            handle.block_on(poll_fn(|cx| {
+                // What comes after the look wakes who polled before it.
+                assert!(Pin::new(&mut op).poll(cx).is_pending());
+                if told.take() { Poll::Ready(()) } else { Poll::Pending }
+            }));
+            gate.finish();
+            handle.block_on(op).expect("a nop succeeds");
+            stop(&remote);
+        });
+        machine.serve();
+        device.join().expect("the device ends");
+        other.join().expect("the other thread ends");
+        machine.shut_down();
     });
 }
 

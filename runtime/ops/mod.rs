@@ -43,7 +43,7 @@ pub use nop::Nop;
 pub use open::Open;
 pub use open_beneath::OpenBeneath;
 pub use place::Place;
-pub use poll_ready::PollReady;
+pub use poll_ready::{PollReady, Told};
 pub use read::Read;
 pub use read_vectored::ReadVectored;
 pub use receive::{Receive, fill};

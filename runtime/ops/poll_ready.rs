@@ -2,20 +2,68 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::Arc;
 
 use io_uring::{opcode, types};
+use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::collector::Collector;
 use crate::fd::Fd;
+use crate::kernel::Cqe;
 use crate::op::{Entry, Operation};
 
-/// Waits until one of the events is there, once. It takes nothing from the descriptor, so a dropped
-/// one has lost nothing.
+/// Waits until one of the events is there, once, or each time that one comes. It takes nothing from
+/// the descriptor, so a dropped one has lost nothing.
 #[derive(Debug)]
 pub struct PollReady {
-    /// The socket.
-    pub file: Fd,
-    /// `POLL*`. `POLLERR` and `POLLHUP` are always waited for as well.
-    pub events: u32,
+    file: Fd,
+    events: u32,
+    /// There for one that stays armed.
+    collector: Option<Arc<dyn Collector>>,
+}
+
+/// What an operation that stays armed has told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Something came since it was asked last.
+    is_news: AtomicBool,
+    /// All that ever came.
+    events: AtomicU32,
+}
+
+impl Told {
+    /// Whether something came since this was asked last.
+    pub fn take(&self) -> bool {
+        self.is_news.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether one of these events ever came.
+    pub fn has_told(&self, events: u32) -> bool {
+        self.events.load(Ordering::Acquire) & events != 0
+    }
+}
+
+impl Collector for Told {
+    fn collect(&self, cqe: Cqe) -> bool {
+        self.events.fetch_or(cqe.outcome().unwrap_or(0), Ordering::AcqRel);
+        self.is_news.store(true, Ordering::Release);
+        true
+    }
+}
+
+impl PollReady {
+    /// Waits once for some of `POLL*`. `POLLERR` and `POLLHUP` are always waited for as well.
+    pub fn new(file: Fd, events: u32) -> PollReady {
+        PollReady { file, events, collector: None }
+    }
+
+    /// As [`new`](PollReady::new), and stays armed after it has told what there is
+    /// (`IORING_POLL_ADD_MULTI`, since 5.13). At first it tells what is there; from then on it
+    /// tells what comes, and not again what has stayed.
+    pub fn armed(file: Fd, events: u32) -> (PollReady, Arc<Told>) {
+        let told = Arc::<Told>::default();
+        (PollReady { file, events, collector: Some(told.clone()) }, told)
+    }
 }
 
 // SAFETY: the entry points to nothing, so S1 and S2 ask nothing.
@@ -31,8 +79,16 @@ unsafe impl Operation for PollReady {
     }
 
     #[inline]
+    fn collector(&self) -> Option<&Arc<dyn Collector>> {
+        self.collector.as_ref()
+    }
+
+    #[inline]
     fn entry(&mut self) -> Entry {
-        opcode::PollAdd::new(types::Fd(self.file.descriptor()), self.events).build().into()
+        opcode::PollAdd::new(types::Fd(self.file.descriptor()), self.events)
+            .multi(self.collector.is_some())
+            .build()
+            .into()
     }
 
     #[inline]

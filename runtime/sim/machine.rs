@@ -308,6 +308,11 @@ impl World {
             let from = (socket, group, in_bundles);
             return self.receive_many(host, (ring, number), operation, from);
         }
+        if let (Some(socket), &Request::PollReady { events, armed: true, .. }) =
+            (socket, &operation.request)
+        {
+            return self.poll_armed(host, (ring, number), operation, (socket, events));
+        }
         let result = match socket {
             Some(socket) => match self.attempt_on_socket(host, ring, &operation, socket) {
                 Some(result) => result,

@@ -19,6 +19,26 @@ impl World {
         self.machines[host].ring(ring).arrive(cqe);
     }
 
+    /// Tells what a socket is ready for and goes on waiting. Called when it is armed, and when one
+    /// of its events has come.
+    pub(crate) fn poll_armed(
+        &mut self,
+        host: usize,
+        (ring, number): (usize, u64),
+        operation: InFlight,
+        (socket, events): (SocketId, u32),
+    ) {
+        let user_data = operation.user_data;
+        let result = self.readiness(socket, events) as i32;
+        if result != 0 && self.strikes(host, Fault::MultishotEnds) {
+            return self.arrive(host, ring, user_data, result);
+        }
+        if result != 0 {
+            self.arrive_with_more(host, ring, Cqe { user_data, result, flags: 0 });
+        }
+        self.let_wait(host, (ring, number), operation, socket);
+    }
+
     /// Receives what has arrived, each time into the next buffer of the group, or into several,
     /// until there is nothing left and it waits, or something is in the way.
     pub(crate) fn receive_many(

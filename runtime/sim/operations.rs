@@ -5,7 +5,7 @@ use crate::Choose;
 use crate::disk::Errno;
 use crate::faults::Fault;
 use crate::memory::Span;
-use crate::net::{Due, Name, SocketId};
+use crate::net::{Due, Name, Received, SocketId};
 use crate::request::Request;
 use crate::ring::InFlight;
 use crate::trace::What;
@@ -13,6 +13,9 @@ use crate::world::World;
 
 /// A socket's name with the file that its path leads to; or why there is none.
 pub(crate) type Named = (Name, Option<u64>);
+
+/// What every poll waits for.
+const ALWAYS: u32 = (libc::POLLERR | libc::POLLHUP) as u32;
 
 impl World {
     /// The socket that an operation is about, if it is about one.
@@ -31,8 +34,7 @@ impl World {
     ) -> Option<i32> {
         let answer = match &operation.request {
             Request::PollReady { events, .. } => {
-                let always = (libc::POLLERR | libc::POLLHUP) as u32;
-                let ready = self.network.readiness(socket) & (events | always);
+                let ready = self.readiness(socket, *events);
                 Ok((ready != 0).then_some(ready as i32))
             }
             Request::Connect { address, .. } => match self.name(host, Name::of(address)) {
@@ -66,6 +68,11 @@ impl World {
         Some(if intact { result } else { -libc::EFAULT })
     }
 
+    /// Which of these events are there, or of those that are always waited for.
+    pub(crate) fn readiness(&mut self, socket: SocketId, events: u32) -> u32 {
+        self.network.readiness(socket) & (events | ALWAYS)
+    }
+
     pub(crate) fn strikes(&mut self, host: usize, fault: Fault) -> bool {
         let strikes = self.machines[host].faults.strikes(fault, &mut self.dice);
         if strikes {
@@ -89,6 +96,22 @@ impl World {
         }
     }
 
+    /// Receives what has arrived, or a part of it: as if the rest arrived just after.
+    pub(crate) fn receive_some(
+        &mut self,
+        host: usize,
+        socket: SocketId,
+        room: usize,
+        leave: bool,
+    ) -> Result<Option<Received>, i32> {
+        let most = self.draw_moved(host, socket, room);
+        let received = self.network.receive(socket, most, leave)?;
+        if most < room {
+            self.network.note_arrival(socket);
+        }
+        Ok(received)
+    }
+
     fn receive(
         &mut self,
         host: usize,
@@ -97,9 +120,8 @@ impl World {
         socket: SocketId,
         (spans, flags): (&[Span], i32),
     ) -> Option<i32> {
-        let length = spans.iter().map(|span| span.length()).sum();
-        let most = self.draw_moved(host, socket, length);
-        let received = match self.network.receive(socket, most, flags & libc::MSG_PEEK != 0) {
+        let room = spans.iter().map(|span| span.length()).sum();
+        let received = match self.receive_some(host, socket, room, flags & libc::MSG_PEEK != 0) {
             Ok(None) => return None,
             Ok(Some((bytes, ..))) => Ok(bytes),
             Err(errno) => Err(errno),
@@ -172,19 +194,34 @@ impl World {
             if changed.is_empty() {
                 break;
             }
-            for socket in changed {
+            for (socket, events) in changed {
                 if !self.network.has(socket) {
                     continue;
                 }
                 let host = self.network.socket(socket).host;
                 for (ring, number) in std::mem::take(&mut self.network.socket(socket).waiting) {
-                    if self.machines[host].rings.get(ring).is_some_and(Option::is_some) {
+                    if self.machines[host].rings.get(ring).is_none_or(Option::is_none) {
+                        continue;
+                    }
+                    if self.concerns(events, host, (ring, number)) {
                         self.take_effect(host, ring, number);
+                    } else {
+                        self.network.socket(socket).waiting.push((ring, number));
                     }
                 }
             }
         }
         self.plan_network();
+    }
+
+    /// Whether an operation that waits for a socket looks at it when these events have come. One
+    /// that stays armed does so for its own only: otherwise it would tell again what has stayed.
+    fn concerns(&mut self, came: u32, host: usize, (ring, number): (usize, u64)) -> bool {
+        let operation = self.machines[host].ring(ring).in_flight.get(&number);
+        match operation.map(|operation| &operation.request) {
+            Some(Request::PollReady { events, armed: true, .. }) => (events | ALWAYS) & came != 0,
+            _ => true,
+        }
     }
 
     /// The network is reminded of something that it asked to be.

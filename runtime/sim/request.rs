@@ -4,7 +4,7 @@
 
 use io_uring::opcode;
 use ringhold_runtime::{
-    BUFFER_SELECT, FIXED_FILE, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, SocketAddress, Sqe,
+    BUFFER_SELECT, FIXED_FILE, POLL_ARMED, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, SocketAddress, Sqe,
 };
 
 use crate::memory::{self, Answer, CallAddress, Span};
@@ -55,7 +55,7 @@ pub(crate) enum Request {
     Link { from: Place, to: Place, flags: i32 },
     Symlink { target: Vec<u8>, link: Place },
     Cancel { target: u64 },
-    PollReady { file: FileName, events: u32 },
+    PollReady { file: FileName, events: u32, armed: bool },
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
     ReceiveMany { file: FileName, group: u16, in_bundles: bool },
@@ -148,7 +148,10 @@ impl Request {
         // SAFETY: as the caller promises (S1, S2).
         let span = || unsafe { Span::new(sqe.address, sqe.length as usize) };
         match sqe.opcode {
-            opcode::PollAdd::CODE => Request::PollReady { file, events: sqe.operation_flags },
+            opcode::PollAdd::CODE => {
+                let armed = sqe.length & POLL_ARMED != 0;
+                Request::PollReady { file, events: sqe.operation_flags, armed }
+            }
             opcode::Connect::CODE => {
                 // SAFETY: as the caller promises (S1, S2); it is as long as the entry says.
                 let address = unsafe { Span::new(sqe.address, sqe.offset as usize) };

@@ -194,9 +194,9 @@ impl Sockets for SimSystem {
         flags: i32,
     ) -> io::Result<usize> {
         self.ask_of(socket, |world, id| {
-            let most = buffers.iter().map(|buffer| buffer.len()).sum();
-            let most = world.draw_moved(self.host, id, most);
-            let received = world.network.receive(id, most, flags & libc::MSG_PEEK != 0)?;
+            let room = buffers.iter().map(|buffer| buffer.len()).sum();
+            let leave = flags & libc::MSG_PEEK != 0;
+            let received = world.receive_some(self.host, id, room, leave)?;
             let (bytes, sender, length) = received.ok_or(libc::EAGAIN)?;
             let mut rest = &bytes[..];
             for buffer in buffers {

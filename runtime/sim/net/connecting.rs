@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use super::name::source_towards;
 use super::stream::Stream;
-use super::{CONNECT_NANOS, Kind, Name, Network, Packet, Refused, Sent, SocketId, State};
+use super::{
+    ALL, CONNECT_NANOS, INBOUND, Kind, Name, Network, Packet, Refused, Sent, SocketId, State,
+};
 
 /// After what a connection that found its listener's queue full tries again, in nanoseconds.
 const AGAIN_NANOS: u64 = 1_000_000_000;
@@ -174,7 +176,7 @@ impl Network {
         };
         let State::Connecting { to } = &socket.state else { return };
         socket.state = State::Stream(Stream::new(peer.0, peer.1, to.clone()));
-        self.changed.insert(id);
+        self.note(id, ALL);
         self.send_packet(id, peer, Packet::Confirm);
     }
 
@@ -190,7 +192,7 @@ impl Network {
         match self.sockets.get_mut(&listener).map(|socket| &mut socket.state) {
             Some(State::Listening { queue, .. }) => {
                 queue.push_back(id);
-                self.changed.insert(listener);
+                self.note(listener, INBOUND);
             }
             // It stopped listening meanwhile.
             _ => {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::name::source_towards;
-use super::{Name, Network, Packet, Refused, Sent, Socket, SocketId, State};
+use super::{
+    ALL, INBOUND, Name, Network, OUTBOUND, Packet, Refused, Sent, Socket, SocketId, State,
+};
 
 /// The longest datagram, in bytes.
 const LENGTH_MOST: usize = 65_507;
@@ -64,7 +66,7 @@ impl Network {
         match self.datagrams(id) {
             Some(datagrams) if datagrams.peer.is_some() => {
                 datagrams.ended = true;
-                self.changed.insert(id);
+                self.note(id, ALL);
                 Ok(())
             }
             _ => Err(libc::ENOTCONN),
@@ -144,7 +146,7 @@ impl Network {
             return Ok(None);
         }
         datagrams.waiting.push_back((from, bytes.to_vec()));
-        self.changed.insert(to);
+        self.note(to, INBOUND);
         Ok(Some(bytes.len()))
     }
 
@@ -154,7 +156,7 @@ impl Network {
             && datagrams.waiting.is_empty()
         {
             datagrams.waiting.push_back((Name::UNNAMED, Vec::new()));
-            self.changed.insert(id);
+            self.note(id, INBOUND);
         }
     }
 
@@ -196,7 +198,7 @@ impl Network {
         if datagrams.waiting.len() < WAITING_MOST && held + bytes.len() <= capacity.max(LENGTH_MOST)
         {
             datagrams.waiting.push_back((from, bytes));
-            self.changed.insert(id);
+            self.note(id, INBOUND);
         }
     }
 
@@ -234,7 +236,8 @@ impl Network {
         let others = self.sockets.iter().filter(|(_, other)| {
             other.host == host && other.kind == kind && kind.domain == libc::AF_UNIX
         });
-        self.changed.extend(others.map(|(other, _)| *other));
+        let others: Vec<SocketId> = others.map(|(other, _)| *other).collect();
+        others.into_iter().for_each(|other| self.note(other, OUTBOUND));
     }
 
     /// Sends on a socket of either kind; `None` if it has to wait. `to` is a name, and what its

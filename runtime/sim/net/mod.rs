@@ -29,8 +29,9 @@ mod name;
 mod options;
 mod stream;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+pub(crate) use datagram::Received;
 pub use link::Link;
 pub(crate) use link::Links;
 pub(crate) use name::{Name, addresses};
@@ -94,6 +95,13 @@ pub(crate) struct Socket {
     /// The operations that wait for this socket, as their rings and numbers, in their order.
     pub(crate) waiting: Vec<(usize, u64)>,
 }
+
+/// What comes with what arrives.
+const INBOUND: u32 = (libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP) as u32;
+/// What comes with room for more.
+const OUTBOUND: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
+/// What comes with a connection's end, and its beginning.
+const ALL: u32 = u32::MAX;
 
 /// What goes from one socket to another.
 #[derive(Clone, Debug)]
@@ -181,8 +189,8 @@ pub(crate) struct Network {
     /// The sockets with paths and abstract names, by host.
     unix: BTreeMap<(usize, UnixName), SocketId>,
     ephemeral: BTreeMap<usize, u16>,
-    /// Sockets for which something has changed.
-    changed: BTreeSet<SocketId>,
+    /// Sockets for which something has changed, and the events (`POLL*`) that have come thereby.
+    changed: BTreeMap<SocketId, u32>,
     due: Vec<(u64, Due)>,
     hosts: usize,
 }
@@ -207,7 +215,7 @@ impl Network {
             held: Vec::new(),
             unix: BTreeMap::new(),
             ephemeral: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed: BTreeMap::new(),
             due: Vec::new(),
             hosts: 0,
         }
@@ -267,9 +275,18 @@ impl Network {
         std::mem::take(&mut self.due)
     }
 
-    /// The sockets for which something has changed.
-    pub(crate) fn take_changed(&mut self) -> BTreeSet<SocketId> {
+    /// The sockets for which something has changed, and which events have come.
+    pub(crate) fn take_changed(&mut self) -> BTreeMap<SocketId, u32> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// What is left of what has arrived counts as if it arrived now.
+    pub(crate) fn note_arrival(&mut self, id: SocketId) {
+        self.note(id, INBOUND);
+    }
+
+    fn note(&mut self, id: SocketId, events: u32) {
+        *self.changed.entry(id).or_default() |= events;
     }
 
     /// Sends a packet of a connection.

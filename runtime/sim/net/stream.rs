@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Name, Network, Packet, Refused, SocketId, State};
+use super::{ALL, INBOUND, Name, Network, OUTBOUND, Packet, Refused, SocketId, State};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -144,6 +144,7 @@ impl Network {
             return;
         };
         stream.early.insert(number, segment);
+        let before = stream.next;
         while let Some((bytes, end)) = stream.early.remove(&stream.next) {
             stream.next += 1;
             stream.ended |= end;
@@ -152,13 +153,15 @@ impl Network {
             }
             stream.received.extend(bytes);
         }
-        self.changed.insert(id);
+        if stream.next > before {
+            self.note(id, INBOUND);
+        }
     }
 
     pub(super) fn be_taken(&mut self, id: SocketId, bytes: usize) {
         if let Some(stream) = self.stream(id) {
             stream.outstanding = stream.outstanding.saturating_sub(bytes);
-            self.changed.insert(id);
+            self.note(id, OUTBOUND);
         }
     }
 
@@ -178,7 +181,7 @@ impl Network {
             stream.sent += 1;
             self.send_packet(id, peer, Packet::Segment { number, bytes: Vec::new(), end: true });
         }
-        self.changed.insert(id);
+        self.note(id, ALL);
         Ok(())
     }
 
@@ -229,7 +232,7 @@ impl Network {
             _ => return,
         }
         socket.error = Some(why);
-        self.changed.insert(id);
+        self.note(id, ALL);
     }
 
     /// What a poll finds (`POLL*`).
