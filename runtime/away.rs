@@ -37,7 +37,12 @@ struct Progress {
 }
 
 /// Starts an operation on a shard of the entered runtime.
-pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> Arc<Away> {
+///
+/// # Errors
+///
+/// Where the shard has ended and refuses it at once. Whoever begins another operation after each
+/// that failed, as [`Waiting`](crate::waiting::Waiting) does, would never hear of the end else.
+pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> io::Result<Arc<Away>> {
     let remote = context::handle_or_panic().any_shard();
     let progress = Progress { waker: Some(waker), ..Progress::default() };
     let away = Arc::new(Away { remote, progress: Mutex::new(progress) });
@@ -52,7 +57,12 @@ pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> Arc<Awa
             Err(error) => away.resolve(Err(error)),
         }
     })));
-    away
+    if matches!(away.remote.standing(), Standing::Drained | Standing::Leaked)
+        && let Some(Err(error)) = away.lock().outcome.take_if(|outcome| outcome.is_err())
+    {
+        return Err(error);
+    }
+    Ok(away)
 }
 
 /// Follows an operation that was started on `shard` and is now polled elsewhere.

@@ -225,7 +225,7 @@ impl<T: Operation> Op<T> {
                 }
                 None => {
                     let request = Request::of(operation);
-                    State::Away(away::start(entry, request, cx.waker().clone()))
+                    State::Away(away::start(entry, request, cx.waker().clone())?)
                 }
             });
             Ok(())

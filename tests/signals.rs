@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{count, isolated, proc};
 use dice::Dice;
@@ -283,6 +283,32 @@ fn a_listener_outlives_the_runtime_that_it_waited_in() {
         raise(kind);
         assert_eq!(timeout(PATIENCE, listener.recv()).await, Ok(Some(())));
     });
+}
+
+#[test]
+fn a_listener_is_let_go_when_its_runtime_has_ended() {
+    let runtime = two_shards();
+    let handle = runtime.handle().clone();
+    let mut listener = runtime.block_on(async {
+        let mut listener = signal(SignalKind::child()).unwrap();
+        assert!(poll!(pin!(listener.recv())).is_pending());
+        listener
+    });
+    drop(runtime);
+    let (told, mut was_told) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        for _ in 0..2 {
+            told.send(handle.block_on(listener.recv())).unwrap();
+        }
+    });
+    for _ in 0..2 {
+        let begun = Instant::now();
+        while was_told.is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "it waits for ever");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(was_told.blocking_recv(), Some(None));
+    }
 }
 
 #[test]
