@@ -70,8 +70,12 @@ impl Hub {
 
     /// Tells all listeners of what the event has counted.
     fn look(&self) {
+        // Taken under the lock: a listener that comes between the two would be told of what came
+        // before it.
+        let mut state = self.lock();
         if self.events.take() {
-            self.lock().told += 1;
+            state.told += 1;
+            drop(state);
             self.wake_all();
         }
     }
