@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // It implements the unsafe trait of kernels, and does nothing unsafe.
 
 use std::io;
+use std::mem;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use io_uring::opcode;
 use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::call::Call;
+use crate::fd::Fd;
 use crate::kernel::{
-    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, System, Unpark,
-    Wait,
+    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalEvents,
+    System, Unpark, Wait,
 };
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
@@ -33,6 +35,9 @@ struct State {
     /// Operations stay in flight until [`Gate::finish`], or until they are cancelled.
     holding: bool,
     held: Vec<u64>,
+    /// What the event of a signal has counted. Whoever polls it waits while that is nothing.
+    event: u64,
+    polls: Vec<u64>,
     done: Vec<Cqe>,
 }
 
@@ -66,8 +71,17 @@ impl Gate {
         if !state.held.is_empty() {
             look();
         }
-        let held = std::mem::take(&mut state.held);
+        let held = mem::take(&mut state.held);
         state.done.extend(held.into_iter().map(|user_data| complete(user_data, 0)));
+        self.changed.notify_one();
+    }
+
+    /// The handler of a signal runs.
+    pub(super) fn raise(&self) {
+        let mut state = self.lock();
+        state.event += 1;
+        let polls = mem::take(&mut state.polls);
+        state.done.extend(polls.into_iter().map(is_readable));
         self.changed.notify_one();
     }
 }
@@ -81,6 +95,10 @@ impl Unpark for Gate {
 
 fn complete(user_data: u64, result: i32) -> Cqe {
     Cqe { user_data, result, flags: 0 }
+}
+
+fn is_readable(user_data: u64) -> Cqe {
+    complete(user_data, i32::from(libc::POLLIN))
 }
 
 pub(super) struct ModelKernel {
@@ -98,10 +116,17 @@ impl ModelKernel {
 impl State {
     fn take(&mut self, sqe: &Sqe) {
         if sqe.opcode == opcode::AsyncCancel::CODE {
-            if let Some(place) = self.held.iter().position(|&held| held == sqe.address) {
-                self.done.push(complete(self.held.remove(place), -libc::ECANCELED));
+            for waiting in [&mut self.held, &mut self.polls] {
+                if let Some(place) = waiting.iter().position(|&held| held == sqe.address) {
+                    self.done.push(complete(waiting.remove(place), -libc::ECANCELED));
+                }
             }
             self.done.push(complete(sqe.user_data, 0));
+        } else if sqe.opcode == opcode::PollAdd::CODE {
+            match self.event {
+                0 => self.polls.push(sqe.user_data),
+                _ => self.done.push(is_readable(sqe.user_data)),
+            }
         } else if self.holding {
             self.held.push(sqe.user_data);
         } else {
@@ -169,16 +194,34 @@ unsafe impl Kernel for ModelKernel {
     fn unregister(&mut self) {}
 }
 
-/// A machine whose time stands still.
+/// The event of the only signal that there is.
+struct ModelEvent {
+    gate: Arc<Gate>,
+    event: Fd,
+}
+
+impl SignalEvents for ModelEvent {
+    fn event(&self) -> &Fd {
+        &self.event
+    }
+
+    fn take(&self) -> bool {
+        mem::take(&mut self.gate.lock().event) > 0
+    }
+}
+
+/// A machine whose time stands still, and which has one signal.
 pub(super) struct ModelSystem {
     pub(super) epoch: Instant,
     pub(super) refuses_threads: bool,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl ModelSystem {
     pub(super) fn new() -> ModelSystem {
         // Long enough after the beginning of time for a test to go back.
-        ModelSystem { epoch: Instant::now() + Duration::from_secs(1), refuses_threads: false }
+        let epoch = Instant::now() + Duration::from_secs(1);
+        ModelSystem { epoch, refuses_threads: false, gate: Arc::default() }
     }
 }
 
@@ -203,6 +246,10 @@ impl System for ModelSystem {
 
     fn seed(&self) -> u64 {
         0
+    }
+
+    fn on_signal(&self, _: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
+        Ok(Box::new(ModelEvent { gate: self.gate.clone(), event: Fd::new(0, system) }))
     }
 
     fn start_thread(

@@ -14,6 +14,7 @@ mod join_set;
 mod kernel;
 mod off_shard;
 mod pool;
+mod signals;
 mod sleeping;
 mod tasks;
 mod time;
@@ -65,7 +66,7 @@ impl Machine {
         let system = Arc::new(system);
         let clock = Clock::new(system.clone());
         let arenas = Arenas::new(system.clone());
-        let gate = Arc::new(Gate::default());
+        let gate = system.gate.clone();
         let kernel = ModelKernel::new(gate.clone(), system.epoch);
         let shard = Shard::new(Box::new(kernel), arenas.clone(), clock.clone(), 0);
         let handle = Handle::new(Arc::new(Shared {
