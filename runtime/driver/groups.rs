@@ -6,12 +6,23 @@ use std::io;
 use crate::driver::Driver;
 use crate::kernel::Provided;
 
+/// The first number that a group may have. Linux 6.1 has what it knows of those below in an array
+/// (`BGID_ARRAY` in `io_uring/kbuf.c`), in which how far it has come in a group's entries outlives
+/// the group: in the next one of the same number it would go on from there, and so pick buffers
+/// that nobody has provided. Of any other number it forgets everything, as 6.12 does of all.
+const FIRST: u16 = 64;
+
 /// Which numbers of groups are taken.
-#[derive(Default)]
 pub(super) struct GroupNumbers {
     /// Those that were given back.
     vacant: Vec<u16>,
     next: u16,
+}
+
+impl Default for GroupNumbers {
+    fn default() -> GroupNumbers {
+        GroupNumbers { vacant: Vec::new(), next: FIRST }
+    }
 }
 
 impl GroupNumbers {
