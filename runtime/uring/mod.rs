@@ -106,7 +106,7 @@ const OPCODE_OF_6_16: u8 = 62;
 enum Table {
     Unregistered,
     Registered,
-    /// The kernel refused it once; it isn't asked again.
+    /// The kernel refused it once, or has none that is of use; it isn't asked again.
     Refused,
 }
 
@@ -118,6 +118,14 @@ impl Uring {
     }
 
     fn woken_by(wake: Waking, ring: IoUring, config: &KernelConfig) -> Uring {
+        // Before 6.13 a file that is taken out of the table stays open until every operation is
+        // over that has used the table and was begun before, on whatever file
+        // (`io_rsrc_node_ref_zero` goes through the nodes in order): the peer of a closed socket
+        // would wait for its end. 6.13 is also when messages came, of which is known here.
+        let file_table = match wake {
+            Waking::Message { .. } => Table::Unregistered,
+            Waking::Event(_) => Table::Refused,
+        };
         let wake = Arc::new(wake);
         let parameters = ring.params();
         let files = u64::from(config.files).min(limits::open_files_limit());
@@ -139,7 +147,7 @@ impl Uring {
             wake_armed: false,
             overflows: 0,
             answers,
-            files: Table::Unregistered,
+            files: file_table,
             buffers: Table::Unregistered,
             groups: BTreeMap::new(),
             bundles: OnceCell::new(),
