@@ -12,6 +12,7 @@ use std::time::Instant;
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
 
+use crate::context;
 use crate::inbox::Message;
 use crate::kernel::{ArenaEntry, Donor, Kernel, System};
 use crate::registry::Remote;
@@ -59,6 +60,24 @@ impl Arenas {
         self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where every shard registers arenas by itself, the one that is running does so at once:
+    /// whoever asks for a lease is to learn that locked memory is short, and not whoever uses it.
+    /// Elsewhere it is only tried.
+    fn attach_here(&self, entry: &ArenaEntry) -> io::Result<()> {
+        let attached = context::with_shard(|shard| {
+            let mut driver = shard?.driver().borrow_mut();
+            driver.belongs_to(self).then(|| driver.attach_new_arena(entry.id))
+        });
+        match (attached, &self.lock().donor) {
+            (Some(outcome), _) => outcome,
+            (None, Some(donor)) => {
+                donor.register(entry)?;
+                donor.clear(entry.id.slot)
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Unpins everything. Called when every shard has ended.
     pub(crate) fn close(&self) {
         let mut master = self.lock();
@@ -91,9 +110,16 @@ impl Registrar for Arenas {
         let donor = master.donor.as_ref().expect("made above");
         if donor.can_be_cloned() {
             donor.register(&entry)?;
+            master.entries.push(entry);
+            return Ok(());
         }
         master.entries.push(entry);
-        Ok(())
+        drop(master);
+        let attached = self.attach_here(&entry);
+        if attached.is_err() {
+            self.lock().entries.retain(|entry| entry.id != arena);
+        }
+        attached
     }
 
     fn now(&self) -> Instant {
@@ -157,6 +183,11 @@ pub(crate) struct ArenaTable {
 impl ArenaTable {
     pub(crate) fn new(arenas: Arc<Arenas>) -> ArenaTable {
         ArenaTable { generations: [0; ARENA_SLOTS], arenas }
+    }
+
+    /// Whether it is about the arenas of this pool.
+    pub(crate) fn is_of(&self, arenas: &Arenas) -> bool {
+        std::ptr::eq(&*self.arenas, arenas)
     }
 
     #[inline]

@@ -22,7 +22,7 @@ use std::task::Waker;
 
 use ringhold_buffers::ArenaId;
 
-use crate::arenas::ArenaTable;
+use crate::arenas::{ArenaTable, Arenas};
 use crate::files::FileTable;
 use crate::kernel::{Cqe, Kernel, Wait};
 use crate::op::{Entry, Orphan};
@@ -401,6 +401,16 @@ impl Driver {
     /// The shard's file table no longer holds this file.
     pub(crate) fn detach_file(&mut self, descriptor: i32, serial: u64) {
         self.files.detach(descriptor, serial, &mut *self.kernel);
+    }
+
+    /// Whether its shard is one of those that use this pool.
+    pub(crate) fn belongs_to(&self, arenas: &Arenas) -> bool {
+        self.arenas.is_of(arenas)
+    }
+
+    /// Has an arena attached before anything uses it.
+    pub(crate) fn attach_new_arena(&mut self, arena: ArenaId) -> io::Result<()> {
+        self.arenas.attach(arena, &mut *self.kernel)
     }
 
     /// The shard's buffer table no longer holds this arena.

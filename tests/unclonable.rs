@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::proc;
+use common::{isolated, proc};
 use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, System};
 use runtime::buffers::{self, Lease, PoolConfig};
 use runtime::fs::File;
@@ -110,6 +110,22 @@ async fn filled() -> Lease {
     let mut lease = buffers::lease(4096).await.unwrap();
     lease.resize(4096, 0x77);
     lease
+}
+
+#[test]
+fn the_shard_that_asks_for_a_lease_has_it_pinned_before_it_is_used() {
+    let test = isolated("the_shard_that_asks_for_a_lease_has_it_pinned_before_it_is_used");
+    test.run(|| {
+        let runtime = start(false, &Arc::default());
+        runtime.block_on(async {
+            let leased = spawn_on(1, || async { buffers::lease(4096).await.unwrap() });
+            let lease = leased.await.unwrap();
+            assert_eq!(proc::pinned_bytes(), ARENA);
+            // The other shard registers it by itself, when it uses it.
+            read_on(0, read_on(1, lease).await).await;
+            assert_eq!(proc::pinned_bytes(), 2 * ARENA);
+        });
+    });
 }
 
 #[test]
