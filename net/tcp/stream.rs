@@ -58,7 +58,7 @@ pub struct TcpStream(Stream);
 
 impl TcpStream {
     pub(crate) fn new(socket: Socket) -> TcpStream {
-        // Only urgent data, which nothing here sends, ends a read of TCP's before its queue is empty.
+        // Only urgent data, which nothing here sends, ends a read before the queue is empty.
         TcpStream(Stream::new(socket, true))
     }
 
