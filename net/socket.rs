@@ -188,9 +188,15 @@ impl Socket {
     }
 
     /// Waits for more to be read, after a read that took less than there was room for.
-    pub(crate) fn poll_more(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// `told` is what [`told`](Socket::told) was before it.
+    pub(crate) fn poll_more(&self, told: u32, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let events = interest(Direction::In).events();
-        self.reader.poll_after_short_read(self.file(), events, cx)
+        self.reader.poll_after_short_read(told, self.file(), events, cx)
+    }
+
+    /// How often something was told of what there is to be read.
+    pub(crate) fn told(&self) -> u32 {
+        self.reader.told()
     }
 
     /// Waits until what was asked for is there.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_buffers::sync::atomic::{AtomicU64, Ordering};
 use ringhold_runtime::poll_budget;
 use tokio::io::ReadBuf;
 
@@ -17,6 +17,9 @@ use crate::readiness::{Interest, Ready};
 use crate::sides::{Direction, Side, Sides};
 use crate::socket::Socket;
 use crate::uninit::read_into;
+
+/// In the place of a count of 32 bits.
+const NOT_DRAINED: u64 = u64::MAX;
 
 /// A connected socket that carries bytes.
 ///
@@ -27,9 +30,10 @@ pub(crate) struct Stream {
     pub(crate) sides: Arc<Sides>,
     /// A read that takes less than there was room for has taken all.
     is_emptied_by_short_reads: bool,
-    /// The last poll for bytes took all that there was. The next one waits before it tries, since a
-    /// try would most likely be in vain.
-    drained: AtomicBool,
+    /// The last poll for bytes took all that there was, and that often something had been told
+    /// before it; [`NOT_DRAINED`] if it did not. The next one waits before it tries, since a try
+    /// would most likely be in vain.
+    drained: AtomicU64,
 }
 
 impl fmt::Debug for Stream {
@@ -40,7 +44,7 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(socket: Socket, is_emptied_by_short_reads: bool) -> Stream {
-        let drained = AtomicBool::new(false);
+        let drained = AtomicU64::new(NOT_DRAINED);
         Stream { socket, sides: Arc::default(), is_emptied_by_short_reads, drained }
     }
 
@@ -118,16 +122,20 @@ impl Stream {
         flags: i32,
     ) -> Poll<io::Result<usize>> {
         ready!(self.side(Direction::In).poll_turn(cx));
-        if self.drained.load(Ordering::Relaxed) && !self.side(Direction::In).holds_something() {
+        if let Ok(told) = u32::try_from(self.drained.load(Ordering::Relaxed))
+            && !self.side(Direction::In).holds_something()
+        {
             // What is wrong with waiting the read itself says.
-            let _ = ready!(self.socket.poll_more(cx));
-            self.drained.store(false, Ordering::Relaxed);
+            let _ = ready!(self.socket.poll_more(told, cx));
+            self.drained.store(NOT_DRAINED, Ordering::Relaxed);
         }
+        let told = self.socket.told();
         let room = buffer.initialize_unfilled();
         let attempt = || self.read_now(&mut [IoSliceMut::new(room)], flags);
         let (count, is_all) = ready!(self.socket.poll_io(Direction::In, cx, attempt))?;
         buffer.advance(count);
-        self.drained.store(is_all, Ordering::Relaxed);
+        let drained = if is_all { u64::from(told) } else { NOT_DRAINED };
+        self.drained.store(drained, Ordering::Relaxed);
         Poll::Ready(Ok(count))
     }
 

@@ -32,7 +32,7 @@ impl Pipe {
     fn new(end: OwnedFd) -> io::Result<Pipe> {
         let processes = system();
         processes.processes()?.set_waits(end.as_raw_fd(), false)?;
-        Ok(Pipe { waiting: Waiting::default(), end: Some(descriptor::adopt(end)) })
+        Ok(Pipe { waiting: Waiting::looking(), end: Some(descriptor::adopt(end)) })
     }
 
     fn end(&self) -> &Fd {

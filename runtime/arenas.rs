@@ -68,14 +68,15 @@ impl Arenas {
             let mut driver = shard?.driver().borrow_mut();
             driver.belongs_to(self).then(|| driver.attach_new_arena(entry.id))
         });
-        match (attached, &self.lock().donor) {
-            (Some(outcome), _) => outcome,
-            (None, Some(donor)) => {
-                donor.register(entry)?;
-                donor.clear(entry.id.slot)
-            }
-            (None, None) => Ok(()),
+        if let Some(outcome) = attached {
+            return outcome;
         }
+        // On a ring of its own: memory is given back at once where all buffers are unregistered,
+        // and up to a second later where a slot is cleared.
+        let trial = self.system.donor()?;
+        let registered = trial.register(entry);
+        trial.close();
+        registered
     }
 
     /// Unpins everything. Called when every shard has ended.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use ringhold_buffers::sync::{Mutex, MutexGuard};
@@ -30,7 +30,13 @@ const LAST_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u3
 ///
 /// One task waits at a time: whoever polled last is woken.
 #[derive(Debug, Default)]
-pub struct Waiting(Mutex<Place>);
+pub struct Waiting {
+    place: Mutex<Place>,
+    /// What was told by operations that stay armed, once there was one.
+    told: OnceLock<Arc<Told>>,
+    /// No operation stays armed.
+    looks: bool,
+}
 
 #[derive(Debug, Default)]
 struct Place {
@@ -42,8 +48,7 @@ struct Place {
 #[derive(Debug)]
 struct Watch {
     operation: Op<PollReady>,
-    /// There if it stays armed.
-    told: Option<Arc<Told>>,
+    stays_armed: bool,
 }
 
 /// What whoever waits has seen.
@@ -51,32 +56,46 @@ struct Watch {
 enum Seen {
     /// Nothing: it may be ready now.
     Nothing,
-    /// It was tried, and it was too early.
-    TooEarly,
-    /// It was read, and there was less than there was room for.
-    ShortRead,
-}
-
-impl Watch {
-    fn new(file: &Fd, events: u32, armed: bool) -> Watch {
-        if armed {
-            let (operation, told) = PollReady::armed(file.clone(), events);
-            Watch { operation: Op::new(operation), told: Some(told) }
-        } else {
-            Watch { operation: Op::new(PollReady::new(file.clone(), events)), told: None }
-        }
-    }
-
-    /// Whether there is something to be tried for already.
-    fn is_due(&self, seen: Seen) -> bool {
-        let Some(told) = &self.told else { return false };
-        told.take() || seen == Seen::ShortRead && told.has_told(LAST_EVENTS)
-    }
+    /// It was tried, and it was too early; that often something had been told before.
+    TooEarly(u32),
+    /// It was read, and there was less than there was room for; as above.
+    ShortRead(u32),
 }
 
 impl Waiting {
+    /// One whose operations always look first and never stay armed: for what has to be closed as
+    /// soon as it is dropped.
+    pub fn looking() -> Waiting {
+        Waiting { looks: true, ..Waiting::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often an operation that stays armed has told something. Who is going to wait after a
+    /// short read asks before the read.
+    pub fn told(&self) -> u32 {
+        self.told.get().map_or(0, |told| told.count())
+    }
+
+    fn start(&self, file: &Fd, events: u32, stays_armed: bool) -> Watch {
+        let file = file.clone();
+        let operation = match stays_armed {
+            true => PollReady::armed(file, events, self.told.get_or_init(Arc::default).clone()),
+            false => PollReady::new(file, events),
+        };
+        Watch { operation: Op::new(operation), stays_armed }
+    }
+
+    /// Whether there is something to be tried for already.
+    fn is_due(&self, watch: &Watch, seen: Seen) -> bool {
+        let Some(told) = self.told.get().filter(|_| watch.stays_armed) else { return false };
+        match seen {
+            Seen::Nothing => false,
+            Seen::TooEarly(count) => told.count() != count,
+            Seen::ShortRead(count) => told.count() != count || told.has_told(LAST_EVENTS),
+        }
     }
 
     /// Waits until one of the events is there. It may be gone again.
@@ -89,18 +108,20 @@ impl Waiting {
     }
 
     /// As [`poll`](Waiting::poll), after a read that took less than there was room for, of a file
-    /// of which such a read leaves nothing.
+    /// of which such a read leaves nothing. `told` is how often something [had been
+    /// told](Waiting::told) before it.
     ///
     /// # Errors
     ///
     /// As for [`poll`](Waiting::poll).
     pub fn poll_after_short_read(
         &self,
+        told: u32,
         file: &Fd,
         events: u32,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_after(Seen::ShortRead, file, events, cx)
+        self.poll_after(Seen::ShortRead(told), file, events, cx)
     }
 
     /// Tries until it isn't too early, and waits in between.
@@ -117,9 +138,10 @@ impl Waiting {
     ) -> Poll<io::Result<R>> {
         ready!(budget::poll_step(cx));
         loop {
+            let told = self.told();
             match attempt() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.poll_after(Seen::TooEarly, file, events, cx))?;
+                    ready!(self.poll_after(Seen::TooEarly(told), file, events, cx))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => return Poll::Ready(outcome),
@@ -134,13 +156,13 @@ impl Waiting {
         events: u32,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let (known, armed) = self.take(seen);
-        if known.as_ref().is_some_and(|watch| watch.is_due(seen)) {
+        let (known, stays_armed) = self.take(seen);
+        if known.as_ref().is_some_and(|watch| self.is_due(watch, seen)) {
             self.put(known);
             return Poll::Ready(Ok(()));
         }
         let is_known = known.is_some();
-        let mut watch = known.unwrap_or_else(|| Watch::new(file, events, armed));
+        let mut watch = known.unwrap_or_else(|| self.start(file, events, stays_armed));
         // Polled without the lock: wakers are foreign code.
         match Pin::new(&mut watch.operation).poll(cx) {
             // One that was begun for an earlier poll may have ended with the runtime of then; what
@@ -149,7 +171,7 @@ impl Waiting {
             Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 // What was told since the look above has woken nobody.
-                let is_due = watch.is_due(seen);
+                let is_due = self.is_due(&watch, seen);
                 self.put(Some(watch));
                 if is_due { Poll::Ready(Ok(())) } else { Poll::Pending }
             }
@@ -161,17 +183,17 @@ impl Waiting {
     fn take(&self, seen: Seen) -> (Option<Watch>, bool) {
         let mut place = self.lock();
         // How it is now can't be told by one that tells of changes only.
-        let answers = |watch: &mut Watch| seen != Seen::Nothing || watch.told.is_none();
+        let answers = |watch: &mut Watch| seen != Seen::Nothing || !watch.stays_armed;
         let known = place.watch.take_if(answers);
         if known.is_some() {
             return (known, false);
         }
         let known = place.watch.take();
         place.started = if seen == Seen::Nothing { 0 } else { (place.started + 1).min(ARMED_FROM) };
-        let armed = place.started == ARMED_FROM;
+        let stays_armed = place.started == ARMED_FROM && !self.looks;
         drop(place);
         drop(known);
-        (None, armed)
+        (None, stays_armed)
     }
 
     fn put(&self, watch: Option<Watch>) {

@@ -8,6 +8,8 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use common::{isolated, proc};
 use ringhold_sim::{Faults, HostConfig, Simulation, for_each_seed, seeds};
 use runtime::Builder;
 use runtime::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
-use runtime::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
-use runtime::task::{spawn_on, yield_now};
+use runtime::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixStream};
+use runtime::task::{spawn_local, spawn_on, yield_now};
 use runtime::time::{sleep, timeout};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -241,7 +243,7 @@ fn who_is_busy_with_something_else_is_not_woken_by_what_comes() {
             }
             io::Result::Ok(())
         };
-        let writing = runtime::task::spawn_local(late);
+        let writing = spawn_local(late);
         let mut polls = 0;
         let mut busy = pin!(sleep(Duration::from_millis(200)));
         poll_fn(|cx| {
@@ -281,6 +283,75 @@ fn an_armed_stream_goes_on_on_another_shard_and_in_another_runtime() {
         wait_often(&mut reader, &mut writer).await.unwrap();
         wait_often(&mut writer, &mut reader).await.unwrap();
     });
+}
+
+#[test]
+fn who_sends_to_a_full_queue_of_others_goes_on_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("receiver");
+    let run = Builder::new_current_thread().run(async {
+        let receiver = UnixDatagram::bind(&path)?;
+        let [other, sender] = [(); 2].map(|()| UnixDatagram::unbound().map(Arc::new));
+        let (other, sender) = (other?, sender?);
+        for _ in 0..OFTEN {
+            // The queue is full, and nothing in it is the sender's.
+            while receiver.try_recv(&mut [0; 16]).is_ok() {}
+            while other.try_send_to(b"other", &path).is_ok() {}
+            // A task of its own, which is polled when it is woken and not before.
+            let (sender, path) = (sender.clone(), path.clone());
+            let sending = spawn_local(async move {
+                poll_fn(|cx| sender.poll_send_to(cx, b"sender", &path)).await
+            });
+            for _ in 0..OFTEN * 3 {
+                yield_now().await;
+            }
+            while receiver.try_recv(&mut [0; 16]).is_ok() {}
+            let sent = soon("room", async { Ok(sending.await) }).await?;
+            assert_eq!(sent??, 6);
+        }
+        io::Result::Ok(())
+    });
+    run.unwrap().unwrap();
+}
+
+async fn accept_by_polls(listener: Arc<TcpListener>, accepted: Arc<AtomicU32>) -> io::Result<()> {
+    loop {
+        let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await?;
+        accepted.fetch_add(1, Ordering::SeqCst);
+        stream.set_zero_linger()?;
+        // So that the other one may be the one who polled last.
+        yield_now().await;
+    }
+}
+
+#[test]
+fn two_that_accept_by_polls_miss_no_connection() {
+    const CONNECTIONS: u32 = 2_000;
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let run = runtime.block_on(async {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await?);
+        let address = listener.local_addr()?;
+        let accepted = Arc::new(AtomicU32::new(0));
+        let acceptors = [0, 1].map(|shard| {
+            let (listener, accepted) = (listener.clone(), accepted.clone());
+            spawn_on(shard, move || accept_by_polls(listener, accepted))
+        });
+        for _ in 0..CONNECTIONS / 2 {
+            // Two at once, which one event may tell of.
+            let both = runtime::join!(TcpStream::connect(address), TcpStream::connect(address));
+            drop((both.0?, both.1?));
+        }
+        let all = async {
+            while accepted.load(Ordering::SeqCst) < CONNECTIONS {
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        };
+        soon("some of the connections", all).await?;
+        acceptors.iter().for_each(|acceptor| acceptor.abort());
+        io::Result::Ok(())
+    });
+    run.unwrap();
 }
 
 /// Sends bytes with a descriptor.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
-use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use ringhold_buffers::sync::atomic::{AtomicU32, Ordering};
 
 use crate::collector::Collector;
 use crate::fd::Fd;
@@ -22,19 +22,19 @@ pub struct PollReady {
     collector: Option<Arc<dyn Collector>>,
 }
 
-/// What an operation that stays armed has told.
+/// What operations that stay armed have told.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Something came since it was asked last.
-    is_news: AtomicBool,
+    /// How often they told something. Nobody takes from it, so nobody misses what another has seen.
+    count: AtomicU32,
     /// All that ever came.
     events: AtomicU32,
 }
 
 impl Told {
-    /// Whether something came since this was asked last.
-    pub fn take(&self) -> bool {
-        self.is_news.swap(false, Ordering::AcqRel)
+    /// How often something was told.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Whether one of these events ever came.
@@ -46,7 +46,7 @@ impl Told {
 impl Collector for Told {
     fn collect(&self, cqe: Cqe) -> bool {
         self.events.fetch_or(cqe.outcome().unwrap_or(0), Ordering::AcqRel);
-        self.is_news.store(true, Ordering::Release);
+        self.count.fetch_add(1, Ordering::AcqRel);
         true
     }
 }
@@ -60,9 +60,8 @@ impl PollReady {
     /// As [`new`](PollReady::new), and stays armed after it has told what there is
     /// (`IORING_POLL_ADD_MULTI`, since 5.13). At first it tells what is there; from then on it
     /// tells what comes, and not again what has stayed.
-    pub fn armed(file: Fd, events: u32) -> (PollReady, Arc<Told>) {
-        let told = Arc::<Told>::default();
-        (PollReady { file, events, collector: Some(told.clone()) }, told)
+    pub fn armed(file: Fd, events: u32, told: Arc<Told>) -> PollReady {
+        PollReady { file, events, collector: Some(told) }
     }
 }
 

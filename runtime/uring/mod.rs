@@ -122,13 +122,13 @@ impl Uring {
         // over that has used the table and was begun before, on whatever file
         // (`io_rsrc_node_ref_zero` goes through the nodes in order): the peer of a closed socket
         // would wait for its end. 6.13 is also when messages came, of which is known here.
-        let file_table = match wake {
-            Waking::Message { .. } => Table::Unregistered,
-            Waking::Event(_) => Table::Refused,
+        let (file_table, most_files) = match wake {
+            Waking::Message { .. } => (Table::Unregistered, config.files),
+            Waking::Event(_) => (Table::Refused, 0),
         };
         let wake = Arc::new(wake);
         let parameters = ring.params();
-        let files = u64::from(config.files).min(limits::open_files_limit());
+        let files = u64::from(most_files).min(limits::open_files_limit());
         let capacity = Capacity {
             submissions: parameters.sq_entries(),
             // One completion is kept for the wake-up.
