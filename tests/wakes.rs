@@ -2,7 +2,8 @@
 //! and into a shard that sleeps.
 //!
 //! `RINGHOLD_WAKES` sets how many wake-ups cross in each of the long tests. In those every single
-//! one is needed: one that is lost stops the test, and the watchdog tells.
+//! one is needed: one that is lost stops the test, and the watchdog tells. `RINGHOLD_BESIDE` sets
+//! how many reads go through beside what is always ready.
 
 mod common;
 mod dice;
@@ -311,11 +312,11 @@ fn a_foreign_thread_wakes_a_shard_that_sleeps_in_the_kernel() {
     }
 }
 
-/// The work whose pace tells whether a shard's I/O and timers get their turn: a hundred reads and
-/// as many sleeps.
+/// The work whose pace tells whether a shard's I/O and timers get their turn: reads, and as many
+/// sleeps.
 async fn reads_and_sleeps(path: std::path::PathBuf) {
     let file = File::open(path).await.unwrap();
-    for _ in 0..100 {
+    for _ in 0..count("RINGHOLD_BESIDE", 100) {
         let (count, _) = file.read_at(vec![0; 4096], 0).await.unwrap();
         assert_eq!(count, 4096);
         Op::new(Nop).await.unwrap();
