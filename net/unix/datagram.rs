@@ -1,6 +1,6 @@
 //! Unix sockets of datagrams.
 
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixDatagram as StdSocket;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
-use ringhold_runtime::{SocketAddress, poll_budget};
+use ringhold_runtime::SocketAddress;
 use tokio::io::ReadBuf;
 
 use crate::datagrams::datagrams;
@@ -168,18 +168,9 @@ impl UnixDatagram {
         target: P,
     ) -> Poll<io::Result<usize>> {
         let to = named(target.as_ref())?;
-        ready!(poll_budget(cx));
-        loop {
-            match self.send_now(buf, Some(&to)) {
-                // Linux tells of room in the queue of the peer only, and this may be another's: so
-                // it is asked again, once a turn.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_ready(Direction::Out, cx))?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        // An attempt that finds the queue of another full gives its own bytes back, of which Linux
+        // tells this socket as of room: so it is asked again, once a turn, also by an armed poll.
+        self.0.poll_io(Direction::Out, cx, || self.send_now(buf, Some(&to)))
     }
 
     /// Sends a datagram, if there is room for it now.
