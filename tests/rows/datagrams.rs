@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::drops::{Drops, PATIENCE, run};
+use super::drops::{Drops, PATIENCE, Pace, run};
 use super::rt::io::Interest;
 use super::{Peer, Socket, Target, at, connect, is, numbers, pair};
 
@@ -13,10 +13,11 @@ use super::{Peer, Socket, Target, at, connect, is, numbers, pair};
 const ON_THEIR_WAY: usize = 32;
 
 /// Sends the numbers to `target`, while there is room in `window`.
-fn send_all(peer: Peer, target: Target, window: SyncSender<()>) -> JoinHandle<()> {
+fn send_all(peer: Peer, target: Target, window: SyncSender<()>, mut pace: Pace) -> JoinHandle<()> {
     thread::spawn(move || {
         for number in 0..numbers::count() {
             window.send(()).unwrap();
+            pace.rest();
             peer.send_to(numbers::line(number).as_bytes(), at(&target)).unwrap();
         }
     })
@@ -29,7 +30,7 @@ fn take_all(once: impl AsyncFn(&Socket, &Target) -> io::Result<Option<Vec<u8>>>)
     run(async {
         let (socket, ours, peer, theirs, _directory) = pair().await;
         let (window, room) = sync_channel(ON_THEIR_WAY);
-        let sending = send_all(peer, ours, window);
+        let sending = send_all(peer, ours, window, drops.pace());
         let mut taken = numbers::Numbers::default();
         while taken.seen < numbers::count() {
             let took = drops.poll(once(&socket, &theirs)).await.transpose().unwrap();

@@ -21,7 +21,7 @@ macro_rules! rows_of_halves {
                 #[allow(unused_mut)] // One way to split takes the stream.
                 let (mut stream, peer) = pair().await;
                 let (reader, _writer) = stream.$halves();
-                let writing = numbers::write(peer, drops.dice.split());
+                let writing = numbers::write(peer, drops.pace());
                 let mut taken = Numbers::default();
                 loop {
                     let ready = drops.poll(reader.$reads($($readable)?)).await;

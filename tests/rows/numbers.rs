@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::drops::Pace;
 use crate::common;
 use crate::dice::Dice;
 
@@ -57,15 +58,15 @@ pub fn rest(dice: &mut Dice) {
 }
 
 /// Writes the lines in pieces of any size, in haste and with breaks, and then ends the stream.
-pub fn write(mut peer: impl Write + Send + 'static, mut dice: Dice) -> JoinHandle<()> {
+pub fn write(mut peer: impl Write + Send + 'static, mut pace: Pace) -> JoinHandle<()> {
     thread::spawn(move || {
         let bytes = lines(count());
         let mut at = 0;
         while at < bytes.len() {
-            let end = bytes.len().min(at + 1 + dice.below(48) as usize);
+            pace.rest();
+            let end = bytes.len().min(at + 1 + pace.dice.below(48) as usize);
             peer.write_all(&bytes[at..end]).unwrap();
             at = end;
-            rest(&mut dice);
         }
     })
 }

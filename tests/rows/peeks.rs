@@ -14,7 +14,7 @@ fn peek_of_a_tcp_stream() {
     let mut drops = Drops::from_environment();
     run(async {
         let (mut stream, peer) = super::tcp::pair().await;
-        let writing = numbers::write(peer, drops.dice.split());
+        let writing = numbers::write(peer, drops.pace());
         let mut taken = Numbers::default();
         loop {
             let mut seen = vec![0; 1 + drops.dice.below(64) as usize];
@@ -45,9 +45,11 @@ macro_rules! rows_of_datagrams {
                 let peer = StdSocket::bind("127.0.0.1:0").unwrap();
                 let (ours, theirs) = (socket.local_addr().unwrap(), peer.local_addr().unwrap());
                 let (window, room) = sync_channel(32);
+                let mut pace = drops.pace();
                 let sending = thread::spawn(move || {
                     for number in 0..numbers::count() {
                         window.send(()).unwrap();
+                        pace.rest();
                         peer.send_to(numbers::line(number).as_bytes(), ours).unwrap();
                     }
                 });

@@ -17,7 +17,7 @@ fn take_all<R>(
     run(async {
         let (stream, peer) = pair().await;
         let (mut reader, mut taken) = (reader(stream), Numbers::default());
-        let writing = numbers::write(peer, drops.dice.split());
+        let writing = numbers::write(peer, drops.pace());
         loop {
             let most = 1 + drops.dice.below(64) as usize;
             match drops.poll(once(&mut reader, most)).await.transpose().unwrap().flatten() {
