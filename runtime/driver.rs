@@ -5,6 +5,7 @@
 //! dropped by the shard after its borrow of the driver ended.
 
 mod backlog;
+mod cancels;
 mod counts;
 mod due;
 mod groups;
@@ -14,7 +15,6 @@ mod slots;
 mod submit;
 mod waiter;
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::op::{Entry, Orphan};
 use crate::registry::Remote;
 use crate::task::ReadyQueue;
 use backlog::Backlog;
+use cancels::Cancels;
 use groups::GroupNumbers;
 use held::Held;
 use slots::{SlotState, Slots, polled_after_drop};
@@ -40,15 +41,11 @@ pub(crate) use request::{Request, Taken, shut_down};
 pub(crate) use slots::{Key, Nature};
 pub(crate) use waiter::Waiter;
 
-/// The completions of cancel requests carry this; nobody waits for them. No key can be the same.
-const CANCEL: u64 = u64::MAX;
-
 pub(crate) struct Driver {
     kernel: Box<dyn Kernel>,
     slots: Slots,
     backlog: Backlog,
-    /// Cancels that found no room. They go first: what they end makes room.
-    cancels: VecDeque<Key>,
+    cancels: Cancels,
     /// Operations and cancels that the kernel has.
     in_kernel: usize,
     /// Those of them that may wait for something other than a device.
@@ -75,7 +72,7 @@ impl Driver {
         Driver {
             slots: Slots::new(),
             backlog: Backlog::default(),
-            cancels: VecDeque::new(),
+            cancels: Cancels::default(),
             in_kernel: 0,
             unbounded: 0,
             limit: capacity.operations as usize,
@@ -115,12 +112,12 @@ impl Driver {
 
     /// Operations that the kernel has or that wait for room.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_kernel + self.backlog.len()
+        self.in_kernel - self.cancels.measured() + self.backlog.len()
     }
 
     /// Operations that a device will complete by itself, and cancels.
     pub(crate) fn in_flight_bounded(&self) -> usize {
-        self.in_kernel - self.unbounded + self.backlog.bounded_len()
+        self.in_kernel - self.cancels.measured() - self.unbounded + self.backlog.bounded_len()
     }
 
     /// Starts an operation: its slot waits for `waiter`, its entry is in the kernel's queue or
@@ -264,7 +261,7 @@ impl Driver {
         let orphaned = SlotState::Held(Held::orphan(orphan));
         let state = mem::replace(&mut occupied.slot.state, orphaned);
         if cancellable {
-            self.cancels.push_back(key);
+            self.cancels.add(key);
             self.flush_queues();
         }
         (None, state.into_waiter(key))
@@ -354,7 +351,7 @@ impl Driver {
         self.in_kernel -= 1;
         let key = Key::from_user_data(cqe.user_data);
         let Some(occupied) = self.slots.find(key) else {
-            self.counts.strays += u64::from(cqe.user_data != CANCEL);
+            self.complete_errand(cqe);
             return None;
         };
         self.counts.completed += 1;
@@ -386,7 +383,7 @@ impl Driver {
         let pushed = self.slots.iter().filter(|(_, slot)| {
             slot.nature.cancellable && !matches!(slot.state, SlotState::Done(_))
         });
-        self.cancels.extend(pushed.map(|(key, _)| key));
+        pushed.for_each(|(key, _)| self.cancels.add(key));
     }
 
     /// What has completed and was not taken, for futures that outlive the shard.

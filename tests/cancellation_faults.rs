@@ -179,6 +179,60 @@ fn a_shutdown_drains_through_enters_that_fail() {
     }
 }
 
+/// A cancel may look where its operation is not, or can't be stopped: Linux 6.1 moves a read of a
+/// pipe about. It is sent again until the operation has ended, so that nothing is kept.
+#[test]
+fn a_cancel_that_ends_nothing_is_sent_again_after_a_pause() {
+    let _watchdog = watchdog("cancels in vain", 120);
+    for errno in [libc::ENOENT, libc::EALREADY] {
+        for (rings, times) in [((2, 4), 1), ((2, 4), 6), ((256, 512), 40)] {
+            let watch = Watch::new();
+            let run = watched(&watch, rings).pool(pool()).run(async {
+                let pipe = pipe();
+                let mut reads = Vec::new();
+                for _ in 0..2 {
+                    let mut read = pipe.reader.read_fixed(buffers::lease(100).await.unwrap(), 0);
+                    assert!(poll_once(&mut read).is_pending());
+                    reads.push(read);
+                }
+                turn_until(|| watch.inside() == 2).await;
+                watch.set_cancels(Cancels::Fail { times, errno });
+                drop(reads);
+                assert_eq!(buffers::occupancy().leased, 2 * PAGE);
+                turn_until(|| watch.inside() == 0).await;
+                turn_until(|| buffers::occupancy().leased == 0).await;
+            });
+            run.unwrap();
+            assert_eq!(watch.cancels.load(Ordering::SeqCst), times + 2);
+            assert_eq!(watch.cancelled.load(Ordering::SeqCst), 2);
+            let pauses = watch.pauses.load(Ordering::SeqCst);
+            assert!((times.div_ceil(2)..=times).contains(&pauses), "{pauses} pauses");
+            watch.balance();
+        }
+    }
+}
+
+/// As above, where they are the cancels of a shard that ends, and one that is asleep.
+#[test]
+fn a_shutdown_cancels_again_what_a_cancel_has_not_found() {
+    let _watchdog = watchdog("a shutdown with cancels in vain", 60);
+    let watch = Watch::new();
+    let run = watched(&watch, (2, 4)).pool(pool()).run(async {
+        let pipe = pipe();
+        let lease = buffers::lease(100).await.unwrap();
+        let read = pipe.reader.read_fixed(lease, 0);
+        drop(spawn_local(async move { read.await.unwrap() }));
+        turn_until(|| watch.inside() == 1).await;
+        watch.set_cancels(Cancels::Fail { times: 5, errno: libc::ENOENT });
+        // The pipe outlives the runtime, so that nothing but the cancel ends the read.
+        pipe
+    });
+    drop(run.unwrap());
+    assert_eq!(watch.cancels.load(Ordering::SeqCst), 6);
+    assert_eq!(watch.cancelled.load(Ordering::SeqCst), 1);
+    watch.balance();
+}
+
 /// A completion that says that more follow, of an operation that is none any more, changes nothing.
 #[test]
 fn a_stray_completion_of_many_is_counted_and_passed_over() {

@@ -10,12 +10,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use crate::driver::Driver;
 use crate::driver::slots::{Key, Nature};
-use crate::driver::submit::{push, push_with};
-use crate::driver::{CANCEL, Driver};
+use crate::driver::submit::push;
 use crate::kernel::Wait;
 use crate::op::Entry;
-use crate::sqe::Sqe;
 
 type Lane = VecDeque<(Key, Entry)>;
 
@@ -86,19 +85,8 @@ impl Driver {
 
     #[cold]
     fn flush_waiting(&mut self) {
-        while let Some(&target) = self.cancels.front() {
-            if self.slots.find(target).is_none() {
-                self.cancels.pop_front();
-                continue;
-            }
-            let cancel = io_uring::opcode::AsyncCancel::new(target.user_data()).build();
-            if !push_with(&mut *self.kernel, CANCEL, &mut Sqe::from(cancel)) {
-                return;
-            }
-            // Cancels count as in the kernel but not against the limit: what they end makes room.
-            self.queued = true;
-            self.in_kernel += 1;
-            self.cancels.pop_front();
+        if !self.flush_cancels() {
+            return;
         }
         if self.flush_lane(true) {
             self.flush_lane(false);
@@ -132,7 +120,7 @@ impl Driver {
     pub(super) fn enter_for_room(&mut self) -> bool {
         loop {
             self.flush_waiting();
-            let full = !self.cancels.is_empty()
+            let full = self.cancels.len() > 0
                 || !self.backlog.unbounded.is_empty()
                 || (!self.backlog.bounded.is_empty() && self.has_place(false));
             if !full {

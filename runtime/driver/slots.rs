@@ -50,6 +50,15 @@ impl Key {
     pub(crate) fn from_user_data(user_data: u64) -> Key {
         Key { user_data }
     }
+
+    /// What the completion of its cancel carries. It is no key: no slot has such an index.
+    pub(super) fn cancel_data(self) -> u64 {
+        self.user_data | CANCELS
+    }
+
+    pub(super) fn from_cancel_data(user_data: u64) -> Option<Key> {
+        (user_data & CANCELS != 0).then_some(Key { user_data: user_data & !CANCELS })
+    }
 }
 
 /// What kind of operation it is, as far as that matters to the driver.
@@ -109,10 +118,13 @@ impl SlotState {
     }
 }
 
-/// The index that ends the list of vacant slots. It and those just below it are never a slot's, so
-/// that the kernels and the driver have user data of their own.
+/// The index that ends the list of vacant slots.
 const NONE: u32 = u32::MAX;
-const RESERVED: u32 = 16;
+/// A cancel carries its operation's key with this bit of the index.
+const CANCELS: u64 = 1 << 31;
+/// Slots have smaller indices, so that the driver and the kernels have user data of their own: that
+/// of a cancel, and the sixteen numbers that are no slot's with it either.
+const END: u32 = CANCELS as u32 - 16;
 
 /// All slots of a driver. They grow with the operations in flight, and are used again in turn.
 pub(super) struct Slots {
@@ -150,7 +162,7 @@ impl Slots {
     #[cold]
     fn grow(&mut self) -> u32 {
         let index = u32::try_from(self.slots.len()).unwrap_or(NONE);
-        assert!(index < NONE - RESERVED, "more than four billion operations in flight");
+        assert!(index < END, "more than two billion operations in flight");
         self.slots.push(Slot {
             state: SlotState::Vacant { next: NONE },
             generation: 0,
@@ -282,6 +294,17 @@ mod tests {
         let key = Key::new(7, u32::MAX);
         assert_eq!(key.user_data(), 0xffff_ffff_0000_0007);
         assert_eq!(Key::from_user_data(key.user_data()), key);
+    }
+
+    #[test]
+    fn the_user_data_of_a_cancel_names_its_operation_and_is_no_key() {
+        let key = Key::new(END - 1, u32::MAX);
+        assert_eq!(key.cancel_data(), 0xffff_ffff_ffff_ffef);
+        assert_eq!(Key::from_cancel_data(key.cancel_data()), Some(key));
+        assert_eq!(Key::from_cancel_data(key.user_data()), None);
+        let mut slots = Slots::new();
+        let key = insert(&mut slots);
+        assert!(slots.find(Key::from_user_data(key.cancel_data())).is_none());
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Effects<'_> {
             Request::OpenBeneath => Err(Errno(libc::ENOSYS)),
             Request::Call(call) => call.with(|call| self.call(call)),
             Request::Cancel { .. } => unreachable!("cancels are the ring's"),
+            Request::Pause { .. } => Err(Errno(libc::ETIME)),
             Request::PollReady { events, .. } => {
                 // A file of a disk is always ready.
                 Ok((*events & (libc::POLLIN | libc::POLLOUT) as u32) as i32)

@@ -126,9 +126,9 @@ impl Machine {
 impl World {
     /// An entry goes into a ring's queue. What it points to is the kernel's from here on.
     pub(crate) fn push(&mut self, host: usize, ring: usize, queued: Queued) {
-        const CANCEL: u64 = u64::MAX;
         let queue = self.machines[host].ring(ring);
-        if queued.user_data != CANCEL && queue.has(queued.user_data) {
+        let is_cancel = matches!(queued.request, Request::Cancel { .. });
+        if !is_cancel && queue.has(queued.user_data) {
             let key = queued.user_data;
             self.violations.push(format!("key {key:#x} was pushed while it was in flight"));
         }
@@ -212,8 +212,9 @@ impl World {
             is_queued: false,
         };
         machine.ring(ring).in_flight.insert(number, operation);
+        let pause = machine.ring(ring).in_flight[&number].request.pause();
         let slow = machine.faults.strikes(Fault::Slow, &mut self.dice);
-        match self.draw_latency(host, slow) {
+        match pause + self.draw_latency(host, slow) {
             0 => self.take_effect(host, ring, number),
             after => self.plan(after, host, ring, number),
         }

@@ -117,6 +117,19 @@ pub(crate) unsafe fn path(address: u64) -> Vec<u8> {
     unsafe { CStr::from_ptr(ptr::with_exposed_provenance(address as usize)) }.to_bytes().to_vec()
 }
 
+/// The nanoseconds of the time that an entry points to.
+///
+/// # Safety
+///
+/// The address is that of a time which is the kernel's (S1, S2).
+pub(crate) unsafe fn nanos(address: u64) -> u64 {
+    // A `__kernel_timespec` has 64 bits for each.
+    let time: *const [i64; 2] = ptr::with_exposed_provenance(address as usize);
+    // SAFETY: as the caller promises (S1, S2).
+    let [seconds, nanos] = unsafe { time.read() };
+    (seconds * 1_000_000_000 + nanos) as u64
+}
+
 /// The segments that a vectored entry points to.
 ///
 /// # Safety

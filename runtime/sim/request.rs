@@ -55,6 +55,7 @@ pub(crate) enum Request {
     Link { from: Place, to: Place, flags: i32 },
     Symlink { target: Vec<u8>, link: Place },
     Cancel { target: u64 },
+    Pause { nanos: u64 },
     PollReady { file: FileName, events: u32, armed: bool },
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
@@ -133,6 +134,10 @@ impl Request {
                 link: place(sqe.fd, sqe.offset),
             },
             opcode::AsyncCancel::CODE => Request::Cancel { target: sqe.address },
+            // SAFETY: as the caller promises (S1, S2).
+            opcode::Timeout::CODE => unsafe {
+                Request::Pause { nanos: memory::nanos(sqe.address) }
+            },
             // SAFETY: as the caller promises (S1, S2).
             _ => unsafe { Request::read_of_sockets(sqe, file) },
         }
@@ -234,6 +239,7 @@ impl Request {
             | Request::Close { .. }
             | Request::Statx { .. }
             | Request::Cancel { .. }
+            | Request::Pause { .. }
             | Request::PollReady { .. }
             | Request::Connect { .. }
             | Request::Receive { .. }
@@ -243,6 +249,11 @@ impl Request {
             | Request::Shutdown { .. }
             | Request::Call(_) => false,
         }
+    }
+
+    /// How long it takes at least, in nanoseconds.
+    pub(crate) fn pause(&self) -> u64 {
+        if let Request::Pause { nanos } = self { *nanos } else { 0 }
     }
 
     /// The file that it is about, where that has to stay open.

@@ -87,6 +87,7 @@ fn name(opcode: u8, length: u32) -> Option<&'static str> {
         opcode::LinkAt::CODE => "link",
         opcode::SymlinkAt::CODE => "symlink",
         opcode::AsyncCancel::CODE => "cancel",
+        opcode::Timeout::CODE => "pause",
         opcode::PollAdd::CODE => "poll",
         opcode::Connect::CODE => "connect",
         opcode::Recv::CODE => "receive",

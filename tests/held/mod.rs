@@ -23,6 +23,10 @@ use runtime::runtime::StartError;
 /// `IORING_OP_ASYNC_CANCEL`.
 const ASYNC_CANCEL: u8 = 14;
 
+/// `IORING_OP_TIMEOUT`, by which the driver measures its pauses. The kernel may have one when its
+/// ring goes.
+const PAUSE: u8 = 11;
+
 /// `IORING_OP_READ_FIXED`.
 const READ_FIXED: u8 = 4;
 
@@ -243,7 +247,7 @@ unsafe impl Kernel for HeldKernel {
         }
         // SAFETY: passed on to the caller (S1, S2).
         unsafe { self.linux.push(sqe) }?;
-        if !cancels {
+        if !cancels && sqe.opcode != PAUSE {
             self.account.addresses().insert((self.shard, sqe.user_data), sqe.address);
             self.account.note_fixed(self.shard, sqe);
         }

@@ -25,8 +25,12 @@ use runtime::runtime::StartError;
 pub use dropping::*;
 pub use tools::*;
 
-/// The user data of cancels, which nobody waits for.
-const CANCEL: u64 = u64::MAX;
+/// The user data of a cancel is that of its operation with this bit.
+const CANCEL: u64 = 1 << 31;
+
+/// The user data of a pause after a cancel in vain. The kernel may have it when it ends, so it is
+/// in no account.
+const PAUSE: u64 = u64::MAX;
 
 /// `IORING_OP_ASYNC_CANCEL`.
 const ASYNC_CANCEL: u8 = 14;
@@ -39,6 +43,8 @@ pub enum Cancels {
     Pass,
     /// They find nothing, as one does that comes too early or too late.
     Refuse,
+    /// So many give this error; the others reach Linux.
+    Fail { times: u64, errno: i32 },
     /// They reach Linux this many enters later.
     Delay(u64),
 }
@@ -83,6 +89,8 @@ pub struct Watch {
     pub resolved: AtomicU64,
     /// Requests to cancel that were made.
     pub cancels: AtomicU64,
+    /// Pauses after cancels in vain.
+    pub pauses: AtomicU64,
     /// Completions of operations with `ECANCELED`.
     pub cancelled: AtomicU64,
     /// Entries in the kernel, cancels included.
@@ -153,9 +161,13 @@ impl Watch {
     }
 
     fn take(&self, shard: u64, user_data: u64, opcode: u8) {
+        if user_data == PAUSE {
+            self.pauses.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
         let entries = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_entries.fetch_max(entries, Ordering::SeqCst);
-        if user_data == CANCEL {
+        if user_data & CANCEL != 0 {
             self.cancels.fetch_add(1, Ordering::SeqCst);
             return;
         }
@@ -168,8 +180,11 @@ impl Watch {
     }
 
     fn resolve(&self, shard: u64, cqe: &Cqe) {
+        if cqe.user_data == PAUSE {
+            return;
+        }
         self.entries.fetch_sub(1, Ordering::SeqCst);
-        if cqe.user_data == CANCEL {
+        if cqe.user_data & CANCEL != 0 {
             return;
         }
         self.resolved.fetch_add(1, Ordering::SeqCst);
@@ -276,6 +291,11 @@ unsafe impl Kernel for WatchedKernel {
         match cancels {
             Cancels::Refuse if sqe.opcode == ASYNC_CANCEL => {
                 let result = -libc::ENOENT;
+                self.answers.push_back(Cqe { user_data: sqe.user_data, result, flags: 0 });
+            }
+            Cancels::Fail { times, errno } if sqe.opcode == ASYNC_CANCEL && times > 0 => {
+                self.watch.set_cancels(Cancels::Fail { times: times - 1, errno });
+                let result = -errno;
                 self.answers.push_back(Cqe { user_data: sqe.user_data, result, flags: 0 });
             }
             Cancels::Delay(enters) if sqe.opcode == ASYNC_CANCEL => {
