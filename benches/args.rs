@@ -79,6 +79,9 @@ pub struct Echo {
     /// Connections, with one message of 64 bytes on its way each.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub connections: u32,
+    /// End a connection after so many messages, and make another: then accepting is measured, too.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: Option<u64>,
     /// The contenders beside ringhold.
     #[arg(long, value_delimiter = ',', default_value = "raw")]
     pub vs: Vec<Contender>,
@@ -195,6 +198,8 @@ pub struct Plan {
     pub cpu: usize,
     /// The CPU that the load comes from, where that is another process.
     pub driver: Option<usize>,
+    /// After how many messages a connection ends, if it does.
+    pub messages: Option<u64>,
     pub latency: bool,
 }
 
@@ -223,6 +228,7 @@ impl Measure {
             pages: size_mib * 1024 * 1024 / PAGE_BYTES as u64,
             cpu: cpu_or_last(self.cpu)?,
             driver: None,
+            messages: None,
             latency: self.latency,
         })
     }
@@ -254,6 +260,9 @@ impl Echo {
         };
         let (rounds, ops) =
             if self.miniature { (1, MINIATURE_OPS) } else { (self.rounds, self.ops) };
+        if self.messages.is_none() && self.vs.contains(&Contender::RawPolls) {
+            return Err(format!("{} needs --messages: it accepts", Contender::RawPolls));
+        }
         Ok(Plan {
             workload: Workload::Echo,
             contenders: beside(own, &self.vs)?,
@@ -263,6 +272,7 @@ impl Echo {
             pages: 0,
             cpu,
             driver: Some(driver),
+            messages: self.messages,
             latency: true,
         })
     }

@@ -12,6 +12,8 @@ use crate::meter::Sample;
 pub enum Contender {
     /// The least the machine asks: a hand-written ring loop, or a bare executor.
     Raw,
+    /// The same, accepting by system calls that wait by a poll; for an echo that accepts.
+    RawPolls,
     /// Ringhold, reading with `read_fixed`.
     Ringhold,
     /// Ringhold, reading with `read_at` into a `Vec<u8>`.
@@ -32,7 +34,11 @@ impl Contender {
     /// Whether this binary holds the contender.
     pub fn available(self) -> Result<(), String> {
         match self {
-            Self::Raw | Self::Ringhold | Self::RingholdAt | Self::RingholdOwned => Ok(()),
+            Self::Raw
+            | Self::RawPolls
+            | Self::Ringhold
+            | Self::RingholdAt
+            | Self::RingholdOwned => Ok(()),
             _ if cfg!(feature = "peers") => Ok(()),
             _ => Err(format!(
                 "{self} is a peer, and this binary was built without `--features peers`"
@@ -44,6 +50,7 @@ impl Contender {
     pub fn run(self, load: &Load) -> io::Result<Sample> {
         match self {
             Self::Raw => crate::raw::run(load),
+            Self::RawPolls => Err(io::Error::other(format!("{self} is for an echo"))),
             Self::Ringhold | Self::RingholdOwned => {
                 crate::ringhold::run(load, crate::ringhold::Read::Fixed)
             }
@@ -66,6 +73,7 @@ impl fmt::Display for Contender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Raw => "raw",
+            Self::RawPolls => "raw-polls",
             Self::Ringhold => "ringhold",
             Self::RingholdAt => "ringhold-at",
             Self::RingholdOwned => "ringhold-owned",

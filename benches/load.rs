@@ -39,6 +39,8 @@ pub struct Load {
     pub pages: u64,
     /// Whether each operation is clocked.
     pub latency: bool,
+    /// After how many messages the peer ends a connection of an echo and makes another, if it does.
+    pub messages: Option<u64>,
 }
 
 impl Load {
@@ -162,7 +164,16 @@ mod tests {
     fn load(tasks: usize, ops: u64) -> Load {
         let workload = Workload::Read;
         let file = PathBuf::new();
-        Load { workload, tasks, ops, warm_up_ops: 0, file, pages: 16, latency: false }
+        Load {
+            workload,
+            tasks,
+            ops,
+            warm_up_ops: 0,
+            file,
+            pages: 16,
+            latency: false,
+            messages: None,
+        }
     }
 
     #[test]

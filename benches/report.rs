@@ -70,6 +70,9 @@ pub struct Parameters {
     /// The CPU that the load comes from, where that is another process; `echo` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<usize>,
+    /// After how many messages a connection of an echo ends, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
     pub kernel: String,
     /// UTC.
     pub date: String,
@@ -174,6 +177,7 @@ impl Parameters {
             clocked: plan.latency,
             cpu: plan.cpu,
             driver: plan.driver,
+            messages: plan.messages,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             date: utc_date(SystemTime::now()),
         }
@@ -195,7 +199,11 @@ impl fmt::Display for Report {
             }
             Workload::Echo => {
                 let from = self.parameters.driver.unwrap_or(*cpu);
-                write!(formatter, "echo: {tasks} connections, driven from CPU {from}")?
+                write!(formatter, "echo: {tasks} connections")?;
+                if let Some(messages) = self.parameters.messages {
+                    write!(formatter, " at once, of {messages} messages each")?;
+                }
+                write!(formatter, ", driven from CPU {from}")?
             }
         }
         writeln!(formatter, "; kernel {kernel}, CPU {cpu}, {date}")?;
@@ -292,6 +300,7 @@ mod tests {
             pages: 256,
             cpu: 0,
             driver: None,
+            messages: None,
             latency: false,
         }
     }

@@ -55,6 +55,7 @@ pub fn load_of(plan: &Plan, file: &Path, ops: u64) -> Load {
         file: file.to_path_buf(),
         pages: plan.pages,
         latency: plan.latency,
+        messages: plan.messages,
     }
 }
 

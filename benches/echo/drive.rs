@@ -1,7 +1,7 @@
 //! The load: one message of each connection on its way, by epoll, from one thread.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
@@ -20,15 +20,17 @@ struct Connection {
     received: usize,
     sent_at: Instant,
     number: u64,
+    /// How many messages it has carried.
+    carried: u64,
 }
 
 impl Connection {
     fn send(&mut self) -> io::Result<()> {
         self.number += 1;
+        self.carried += 1;
         self.received = 0;
         let mut message = [0; MESSAGE_BYTES];
         message[..8].copy_from_slice(&self.number.to_le_bytes());
-        self.sent_at = Instant::now();
         // A message always fits: the one before it was answered.
         self.stream.write_all(&message)
     }
@@ -53,6 +55,11 @@ impl Connection {
 
 struct Driver {
     epoll: rustix::fd::OwnedFd,
+    address: SocketAddr,
+    /// How many messages a connection carries, if it doesn't carry all.
+    messages: Option<u64>,
+    /// How many connections were made.
+    made: u32,
     connections: Vec<Connection>,
     events: Vec<epoll::Event>,
 }
@@ -60,7 +67,7 @@ struct Driver {
 /// Connects, warms up, and measures. The CPU time is that of the process `server`.
 pub fn run(address: SocketAddr, server: u32, load: &Load, cpu: usize) -> io::Result<Sample> {
     pin_to(cpu)?;
-    let mut driver = Driver::connect(address, load.tasks)?;
+    let mut driver = Driver::connect(address, load)?;
     driver.exchange(load.warm_up_ops, &Histogram::new())?;
     let latencies = Histogram::new();
     let cpu_before = cpu_time_of(server)?;
@@ -72,44 +79,75 @@ pub fn run(address: SocketAddr, server: u32, load: &Load, cpu: usize) -> io::Res
 }
 
 impl Driver {
-    fn connect(address: SocketAddr, connections: usize) -> io::Result<Driver> {
+    fn connect(address: SocketAddr, load: &Load) -> io::Result<Driver> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut made = Vec::with_capacity(connections);
-        for index in 0..connections {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&epoll, &stream, data, epoll::EventFlags::IN)?;
-            made.push(Connection { stream, received: 0, sent_at: Instant::now(), number: 0 });
+        let connections = Vec::with_capacity(load.tasks);
+        let events = Vec::with_capacity(load.tasks.max(1));
+        let messages = load.messages;
+        let mut driver = Driver { epoll, address, messages, made: 0, connections, events };
+        for index in 0..load.tasks {
+            let stream = driver.new_stream(index)?;
+            let sent_at = Instant::now();
+            let made = Connection { stream, received: 0, sent_at, number: 0, carried: 0 };
+            driver.connections.push(made);
         }
-        Ok(Driver { epoll, connections: made, events: Vec::with_capacity(connections.max(1)) })
+        Ok(driver)
+    }
+
+    fn new_stream(&mut self, index: usize) -> io::Result<TcpStream> {
+        // The ports of one address would soon all belong to connections that have just ended.
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            let last = 1 + (self.made % 200) as u8;
+            address.set_ip(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+        }
+        self.made += 1;
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &stream, data, epoll::EventFlags::IN)?;
+        Ok(stream)
+    }
+
+    /// Sends the next message of a connection, or the first one of another in its place.
+    fn send(&mut self, index: usize) -> io::Result<()> {
+        self.connections[index].sent_at = Instant::now();
+        if self.messages.is_some_and(|most| self.connections[index].carried >= most) {
+            let stream = self.new_stream(index)?;
+            let connection = &mut self.connections[index];
+            connection.stream = stream;
+            connection.carried = 0;
+        }
+        self.connections[index].send()
     }
 
     /// Sends and receives `messages`, spread over all connections.
     fn exchange(&mut self, messages: u64, latencies: &Histogram) -> io::Result<()> {
         let mut to_send = messages;
         let mut to_receive = messages;
-        for connection in self.connections.iter_mut().take(messages as usize) {
-            connection.send()?;
+        for index in 0..self.connections.len().min(messages as usize) {
+            self.send(index)?;
             to_send -= 1;
         }
         let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
         while to_receive > 0 {
+            self.events.reserve(self.connections.len());
             let room = rustix::buffer::spare_capacity(&mut self.events);
             if epoll::wait(&self.epoll, room, Some(&patience))? == 0 {
                 let seconds = PATIENCE.as_secs();
                 return Err(io::Error::other(format!("no answer for {seconds} s")));
             }
-            for event in self.events.drain(..) {
-                let connection = &mut self.connections[event.data.u64() as usize];
+            for event in std::mem::take(&mut self.events) {
+                let index = event.data.u64() as usize;
+                let connection = &mut self.connections[index];
                 if !connection.receive()? {
                     continue;
                 }
                 latencies.record(connection.sent_at.elapsed());
                 to_receive -= 1;
                 if to_send > 0 {
-                    connection.send()?;
+                    self.send(index)?;
                     to_send -= 1;
                 }
             }

@@ -7,6 +7,7 @@
 mod drive;
 mod haltpoll;
 mod raw;
+mod raw_short;
 mod ringhold;
 mod server;
 

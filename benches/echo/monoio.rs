@@ -3,11 +3,11 @@
 use std::io;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
-use monoio::net::TcpStream;
+use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use super::BUFFER_BYTES;
-use super::server::accept;
+use super::server::{accept, listen};
 
 pub fn serve(connections: usize) -> io::Result<()> {
     let streams = accept(connections)?;
@@ -22,6 +22,18 @@ pub fn serve(connections: usize) -> io::Result<()> {
             connection.await?;
         }
         Ok(())
+    })
+}
+
+pub fn serve_short(connections: usize) -> io::Result<()> {
+    let listener = listen()?;
+    let entries = (connections as u32).next_power_of_two().max(256);
+    let mut runtime = RuntimeBuilder::<IoUringDriver>::new().with_entries(entries).build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            drop(monoio::spawn(echo(listener.accept().await?.0)));
+        }
     })
 }
 

@@ -3,11 +3,11 @@
 use std::io;
 
 use runtime::io::{AsyncReadExt, AsyncWriteExt};
-use runtime::net::TcpStream;
+use runtime::net::{TcpListener, TcpStream};
 use runtime::task::{JoinHandle, spawn_local};
 
 use super::BUFFER_BYTES;
-use super::server::accept;
+use super::server::{accept, listen};
 
 pub fn serve_by_polls(connections: usize) -> io::Result<()> {
     serve(connections, |stream| spawn_local(echo_by_polls(stream)))
@@ -15,6 +15,25 @@ pub fn serve_by_polls(connections: usize) -> io::Result<()> {
 
 pub fn serve_owned(connections: usize) -> io::Result<()> {
     serve(connections, |stream| spawn_local(echo_owned(stream)))
+}
+
+pub fn serve_short_by_polls() -> io::Result<()> {
+    serve_short(|stream| spawn_local(echo_by_polls(stream)))
+}
+
+pub fn serve_short_owned() -> io::Result<()> {
+    serve_short(|stream| spawn_local(echo_owned(stream)))
+}
+
+fn serve_short(spawn: impl Fn(TcpStream) -> JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let listener = listen()?;
+    listener.set_nonblocking(true)?;
+    runtime::Builder::new_current_thread().run(async {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            drop(spawn(listener.accept().await?.0));
+        }
+    })?
 }
 
 fn serve(

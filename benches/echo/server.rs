@@ -8,6 +8,9 @@ use crate::load::Load;
 
 /// Serves until the process is killed.
 pub fn serve(contender: Contender, load: &Load) -> io::Result<()> {
+    if load.messages.is_some() {
+        return serve_short(contender, load);
+    }
     match contender {
         Contender::Raw => super::raw::serve(load.tasks),
         Contender::Ringhold => super::ringhold::serve_by_polls(load.tasks),
@@ -24,10 +27,35 @@ pub fn serve(contender: Contender, load: &Load) -> io::Result<()> {
     }
 }
 
+/// As [`serve`], for connections that end and are followed by others.
+fn serve_short(contender: Contender, load: &Load) -> io::Result<()> {
+    match contender {
+        Contender::Raw => super::raw_short::serve(load.tasks, true),
+        Contender::RawPolls => super::raw_short::serve(load.tasks, false),
+        Contender::Ringhold => super::ringhold::serve_short_by_polls(),
+        Contender::RingholdOwned => super::ringhold::serve_short_owned(),
+        #[cfg(feature = "peers")]
+        Contender::Tokio => super::tokio::serve_short(),
+        #[cfg(feature = "peers")]
+        Contender::Monoio => super::monoio::serve_short(load.tasks),
+        #[cfg(feature = "peers")]
+        Contender::Compio => super::compio::serve_short(load.tasks),
+        other => Err(io::Error::other(format!("{other} doesn't accept here"))),
+    }
+}
+
 /// Tells the parent where the server is.
 pub fn tell(address: SocketAddr) -> io::Result<()> {
     println!("{address}");
     io::stdout().flush()
+}
+
+/// A listener on every address of the machine's own, since connections that follow one another use
+/// up the ports of one.
+pub fn listen() -> io::Result<TcpListener> {
+    let listener = TcpListener::bind("0.0.0.0:0")?;
+    tell(listener.local_addr()?)?;
+    Ok(listener)
 }
 
 /// All connections there will be, for contenders that can take them over: accepting is not what is

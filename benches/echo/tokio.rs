@@ -3,10 +3,10 @@
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::BUFFER_BYTES;
-use super::server::accept;
+use super::server::{accept, listen};
 
 pub fn serve(connections: usize) -> io::Result<()> {
     let streams = accept(connections)?;
@@ -21,6 +21,18 @@ pub fn serve(connections: usize) -> io::Result<()> {
             connection.await.map_err(io::Error::other)??;
         }
         Ok(())
+    })
+}
+
+pub fn serve_short() -> io::Result<()> {
+    let listener = listen()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            drop(tokio::spawn(echo(listener.accept().await?.0)));
+        }
     })
 }
 

@@ -86,6 +86,16 @@ fn an_echo_gives_the_cost_of_a_message_and_how_long_its_answer_takes() {
 }
 
 #[test]
+fn an_echo_of_short_connections_measures_accepting_in_both_raw_ways() {
+    let report = in_miniature("echo", &["--messages", "1", "--vs", "raw-polls"]);
+    assert_eq!(contenders(&report), ["ringhold", "ringhold-owned", "raw", "raw-polls"]);
+    assert_eq!(report["parameters"]["messages"], 1);
+    for outcome in report["results"].as_array().unwrap() {
+        assert!(outcome["cpu_ns_per_op"]["median"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
 fn groups_give_the_tail_of_reads_alone_and_beside_a_compaction() {
     let report = json_of(&["groups", "--miniature", "--service", "20"]);
     assert_eq!(report["workload"], "groups");
