@@ -57,6 +57,8 @@ macro_rules! on_both_kernels {
 mod cancelling;
 #[path = "conformance/cursor.rs"]
 mod cursor;
+#[path = "conformance/datagrams.rs"]
+mod datagrams;
 #[path = "conformance/directories.rs"]
 mod directories;
 #[path = "conformance/ending.rs"]
@@ -65,6 +67,8 @@ mod ending;
 mod leases;
 #[path = "conformance/lengths.rs"]
 mod lengths;
+#[path = "conformance/listening.rs"]
+mod listening;
 #[path = "conformance/metadata.rs"]
 mod metadata;
 #[path = "conformance/names.rs"]
@@ -73,6 +77,10 @@ mod names;
 mod opening;
 #[path = "conformance/place.rs"]
 mod place;
+#[path = "conformance/shards.rs"]
+mod shards;
+#[path = "conformance/streams.rs"]
+mod streams;
 #[path = "conformance/tasks.rs"]
 mod tasks;
 #[path = "conformance/time.rs"]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use runtime::buffers;
 use runtime::fs::{self, File, OpenOptions};
+use runtime::io::AsyncReadExt;
+use runtime::net::{TcpListener, UdpSocket, UnixStream};
 use runtime::task::{spawn_on, yield_now};
 use runtime::time::sleep;
 
@@ -17,6 +19,7 @@ on_both_kernels! {
     tasks_that_wait_for_each_other,
     files_and_leases_that_tasks_hold,
     tasks_that_are_dropped_in_the_middle_of_many_operations,
+    sockets_that_wait,
 }
 
 async fn operations_in_flight(place: Place) -> io::Result<()> {
@@ -94,5 +97,44 @@ async fn tasks_that_are_dropped_in_the_middle_of_many_operations(place: Place) -
         }));
     }
     sleep(Duration::from_millis(3)).await;
+    Ok(())
+}
+
+async fn sockets_that_wait(place: Place) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for shard in 0..place.shards {
+        let (alive, listener) = (place.alive.clone(), TcpListener::bind("127.0.0.1:0").await?);
+        let datagrams = UdpSocket::bind("127.0.0.1:0").await?;
+        let lease = buffers::lease(4096).await?;
+        let mut pairs = Vec::new();
+        for _ in 0..4 {
+            let (here, there) = UnixStream::pair()?;
+            kept.push(here);
+            pairs.push(there);
+        }
+        let (sender, receiver) = runtime::sync::oneshot::channel();
+        drop(spawn_on(shard, || async move {
+            let _alive = alive;
+            let [mut polled, owned, fixed, mut leased] =
+                <[UnixStream; 4]>::try_from(pairs).expect("there are four");
+            let (mut byte, mut datagram) = ([0; 1], [0; 8]);
+            let mut leases = leased.leases(4096);
+            let all = futures::future::join3(
+                futures::future::join(listener.accept(), datagrams.recv(&mut datagram)),
+                futures::future::join(polled.read(&mut byte), owned.read_owned(vec![0; 8])),
+                futures::future::join(fixed.read_fixed(lease), leases.next()),
+            );
+            let mut all = Box::pin(all);
+            let _ = sender.send(futures::poll!(&mut all).is_pending());
+            let _ = all.await;
+        }));
+        assert!(receiver.await.expect("it says so"));
+    }
+    // Half of them are told that their peer is gone while they end.
+    kept.truncate(kept.len() / 2);
+    drop(spawn_on(0, || async move {
+        pending::<()>().await;
+        drop(kept);
+    }));
     Ok(())
 }
