@@ -175,7 +175,7 @@ impl Sockets for SimSystem {
     fn accept_now(&self, socket: RawFd) -> io::Result<(RawFd, SocketAddress)> {
         self.ask_of(socket, |world, id| {
             let connection = world.network.accept(id)?.ok_or(libc::EAGAIN)?;
-            let peer = world.network.peer_name(connection).unwrap_or(Name::UNNAMED);
+            let peer = world.network.connected_from(connection);
             match world.install(self.host, connection) {
                 Ok(descriptor) => Ok((descriptor, peer.address())),
                 Err(errno) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtime::io::{AsyncReadExt, AsyncWriteExt};
 use runtime::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use runtime::task::{spawn_local, yield_now};
-use runtime::time::timeout;
+use runtime::time::{sleep, timeout};
 
 use crate::place::{Place, kind};
 
@@ -17,6 +17,7 @@ on_both_kernels! {
     nobody_there_is_an_error,
     a_dropped_listener_lets_go_of_its_name_and_of_who_waits,
     who_comes_before_the_accept_waits_for_it,
+    who_is_gone_before_the_accept_is_accepted_all_the_same,
     a_socket_is_set_up_before_it_connects,
 }
 
@@ -150,6 +151,21 @@ async fn who_comes_before_the_accept_waits_for_it(_place: Place) -> io::Result<(
         numbers.push(listener.accept().await?.0.read_u8().await?);
     }
     assert_each_once(numbers, 10);
+    Ok(())
+}
+
+async fn who_is_gone_before_the_accept_is_accepted_all_the_same(_place: Place) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect(listener.local_addr()?).await?;
+    let address = client.local_addr()?;
+    // The last packet of the handshake arrives; a reset that overtook it would have ended the
+    // connection before it was there to be accepted.
+    sleep(Duration::from_millis(10)).await;
+    client.reset()?;
+    drop(client);
+    let (mut server, from) = listener.accept().await?;
+    assert_eq!(from, address);
+    assert_eq!(kind(server.read(&mut [0; 1]).await), ErrorKind::ConnectionReset);
     Ok(())
 }
 

@@ -3,9 +3,17 @@
 
 #![allow(dead_code)] // Each test file is a program of its own and uses a part of this.
 
+pub mod talk;
 pub mod worker;
 
+use std::future::Future;
 use std::ops::Range;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use runtime::task::yield_now;
+use runtime::time::timeout;
 
 /// One sector: what a disk writes whole or not at all.
 pub const BLOCK_BYTES: usize = 512;
@@ -157,4 +165,29 @@ pub fn pattern(file: u32, block: usize, version: u32) -> [u8; BLOCK_BYTES] {
         }
     }
     bytes
+}
+
+/// Awaits an operation, or drops it: after its first poll, or some time later.
+pub async fn fate<F: Future>(dice: &mut fastrand::Rng, operation: F) -> Option<F::Output> {
+    let mut operation = pin!(operation);
+    match dice.u32(..10) {
+        0 => match futures::poll!(operation.as_mut()) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        },
+        1 => {
+            if let Poll::Ready(output) = futures::poll!(operation.as_mut()) {
+                return Some(output);
+            }
+            for _ in 0..dice.u32(1..4) {
+                yield_now().await;
+            }
+            None
+        }
+        2 => {
+            let limit = Duration::from_nanos(dice.u64(..400_000));
+            timeout(limit, operation).await.ok()
+        }
+        _ => Some(operation.await),
+    }
 }

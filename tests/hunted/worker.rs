@@ -4,16 +4,15 @@
 use std::future::Future;
 use std::io;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use runtime::buffers::{self, Lease};
 use runtime::fs::{self, File, OpenOptions};
 use runtime::task::{spawn, spawn_blocking, spawn_on, yield_now};
-use runtime::time::{Instant, sleep, timeout};
+use runtime::time::{Instant, sleep};
 
-use super::{BLOCK_BYTES, BLOCKS, FileModel, Syncing};
+use super::{BLOCK_BYTES, BLOCKS, FileModel, Syncing, fate};
 
 /// What a worker has.
 #[derive(Clone)]
@@ -122,28 +121,8 @@ impl Worker {
         }
     }
 
-    /// Awaits an operation, or drops it: after its first poll, or some time later.
     async fn fate<F: Future>(&mut self, operation: F) -> Option<F::Output> {
-        let mut operation = pin!(operation);
-        match self.dice.u32(..10) {
-            0 => match futures::poll!(operation.as_mut()) {
-                std::task::Poll::Ready(output) => Some(output),
-                std::task::Poll::Pending => None,
-            },
-            1 => {
-                let _ = futures::poll!(operation.as_mut());
-                let naps = self.dice.u32(1..4);
-                for _ in 0..naps {
-                    yield_now().await;
-                }
-                None
-            }
-            2 => {
-                let limit = Duration::from_nanos(self.dice.u64(..400_000));
-                timeout(limit, operation).await.ok()
-            }
-            _ => Some(operation.await),
-        }
+        fate(&mut self.dice, operation).await
     }
 
     async fn sync(&mut self, file: &File) -> io::Result<()> {

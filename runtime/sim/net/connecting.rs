@@ -218,6 +218,14 @@ impl Network {
         }
     }
 
+    /// Who connected; told also if the connection has been reset since.
+    pub(crate) fn connected_from(&self, id: SocketId) -> Name {
+        match self.sockets.get(&id).map(|socket| &socket.state) {
+            Some(State::Stream(stream)) => stream.peer_name.clone(),
+            _ => Name::UNNAMED,
+        }
+    }
+
     pub(crate) fn peer_name(&self, id: SocketId) -> Option<Name> {
         match &self.sockets.get(&id)?.state {
             State::Stream(stream) if !stream.is_gone() => Some(stream.peer_name.clone()),
