@@ -100,8 +100,11 @@ pub async fn write(
     total: u64,
 ) -> io::Result<()> {
     while way.known().settled < total {
-        let length = dice.usize(1..=4096);
-        let kind = dice.u32(..8);
+        let (length, kind) = (dice.usize(1..=4096), dice.u32(..8));
+        if kind == 7 {
+            sleep(Duration::from_micros(dice.u64(..300))).await;
+            continue;
+        }
         let lease = match kind {
             2 | 3 => {
                 let Some(lease) = lease(&mut dice, length).await? else { continue };
@@ -110,45 +113,47 @@ pub async fn write(
             _ => None,
         };
         let bytes = way.begin(length);
-        let sent = match (kind, lease) {
-            (0, _) => match fate(&mut dice, half.write(&bytes)).await {
-                Some(count) => Some(count?),
-                // It is safe to drop: nothing of it was sent.
-                None => Some(0),
-            },
-            (1, _) => {
-                let writable = fate(&mut dice, half.writable()).await;
-                writable.transpose()?;
-                match half.try_write(&bytes) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Some(0),
-                    count => Some(count?),
-                }
-            }
-            (2, Some(mut lease)) => {
-                lease.extend_from_slice(&bytes);
-                fate(&mut dice, half.write_fixed(lease)).await.transpose()?.map(|it| it.0)
-            }
-            (3, Some(mut lease)) => {
-                lease.extend_from_slice(&bytes);
-                send_zero_copy(&mut dice, &half, lease).await?
-            }
-            (4, _) => send_zero_copy(&mut dice, &half, bytes).await?,
-            (5, _) => {
-                let parts: Vec<_> = bytes.chunks(700).map(<[u8]>::to_vec).collect();
-                let sent = fate(&mut dice, half.write_vectored_owned(parts)).await;
-                sent.transpose()?.map(|it| it.0)
-            }
-            (6, _) => fate(&mut dice, half.write_owned(bytes)).await.transpose()?.map(|it| it.0),
-            _ => {
-                sleep(Duration::from_micros(dice.u64(..300))).await;
-                Some(0)
-            }
-        };
-        let Some(count) = sent else { break };
+        let Some(count) = send(&mut half, &mut dice, kind, lease, bytes).await? else { break };
         way.settle(count);
     }
     way.known().ended = true;
     half.shutdown().await
+}
+
+/// Sends some of the bytes, and says how many; `None` if that is not known.
+async fn send(
+    half: &mut OwnedWriteHalf,
+    dice: &mut fastrand::Rng,
+    kind: u32,
+    lease: Option<Lease>,
+    bytes: Vec<u8>,
+) -> io::Result<Option<usize>> {
+    if let Some(mut lease) = lease {
+        lease.extend_from_slice(&bytes);
+        if kind == 3 {
+            return send_zero_copy(dice, half, lease).await;
+        }
+        let sent = fate(dice, half.write_fixed(lease)).await;
+        return Ok(sent.transpose()?.map(|it| it.0));
+    }
+    match kind {
+        // It is safe to drop: nothing of it was sent.
+        0 => Ok(Some(fate(dice, half.write(&bytes)).await.transpose()?.unwrap_or(0))),
+        1 => {
+            fate(dice, half.writable()).await.transpose()?;
+            match half.try_write(&bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(0)),
+                count => Ok(Some(count?)),
+            }
+        }
+        4 => send_zero_copy(dice, half, bytes).await,
+        5 => {
+            let parts: Vec<_> = bytes.chunks(700).map(<[u8]>::to_vec).collect();
+            let sent = fate(dice, half.write_vectored_owned(parts)).await;
+            Ok(sent.transpose()?.map(|it| it.0))
+        }
+        _ => Ok(fate(dice, half.write_owned(bytes)).await.transpose()?.map(|it| it.0)),
+    }
 }
 
 /// A lease, if there is one soon. Who writes keeps one until the peer reads: to wait for ever for
@@ -177,59 +182,75 @@ async fn send_zero_copy<B: IoBuf>(
 pub async fn read(mut half: OwnedReadHalf, way: Way, mut dice: fastrand::Rng) -> io::Result<()> {
     let (mostly, is_mixed) = (dice.u32(..6), dice.bool());
     loop {
-        let most = dice.usize(1..=3000);
-        let mut bytes = vec![0; most];
         let kind = if is_mixed || dice.u32(..20) == 0 { dice.u32(..7) } else { mostly };
-        let count = match kind {
-            0 => fate(&mut dice, half.read(&mut bytes)).await.transpose()?,
-            1 => {
-                fate(&mut dice, half.readable()).await.transpose()?;
-                match half.try_read(&mut bytes) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-                    count => Some(count?),
-                }
-            }
-            2 => match fate(&mut dice, half.read_owned(Vec::with_capacity(most))).await {
-                Some(read) => {
-                    let (count, read) = read?;
-                    bytes[..count].copy_from_slice(&read);
-                    Some(count)
-                }
-                None => None,
-            },
-            3 => {
-                let Some(lease) = lease(&mut dice, most).await? else { continue };
-                match fate(&mut dice, half.read_fixed(lease)).await.transpose()? {
-                    Some((count, lease)) => {
-                        bytes[..count].copy_from_slice(&lease[..count]);
-                        Some(count)
-                    }
-                    None => None,
-                }
-            }
-            4 => {
-                if let Some(count) = fate(&mut dice, half.peek(&mut bytes)).await.transpose()? {
-                    let known = way.known().received;
-                    if way.bytes(known, count) != bytes[..count] {
-                        return Err(broken(format!("other bytes are seen: {way:?}")));
-                    }
-                }
-                None
-            }
-            5 => match read_leases(&mut half, &way, &mut dice).await? {
-                true => Some(0),
-                false => None,
-            },
-            _ => {
+        let mut bytes = vec![0; dice.usize(1..=3000)];
+        let received = match kind {
+            5 => read_leases(&mut half, &way, &mut dice).await?.then_some(0),
+            6 => {
                 sleep(Duration::from_micros(dice.u64(..300))).await;
                 None
             }
+            4 => {
+                look(&mut half, &way, &mut dice, &mut bytes).await?;
+                None
+            }
+            kind => receive(&mut half, &mut dice, kind, &mut bytes).await?,
         };
-        match count {
+        match received {
             Some(0) => return way.end(),
             Some(count) => way.take(&bytes[..count])?,
             None => {}
         }
+    }
+}
+
+/// Receives some bytes, and says how many; `None` if it was dropped, or too early.
+async fn receive(
+    half: &mut OwnedReadHalf,
+    dice: &mut fastrand::Rng,
+    kind: u32,
+    bytes: &mut [u8],
+) -> io::Result<Option<usize>> {
+    let most = bytes.len();
+    match kind {
+        0 => fate(dice, half.read(bytes)).await.transpose(),
+        1 => {
+            fate(dice, half.readable()).await.transpose()?;
+            match half.try_read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+                count => Ok(Some(count?)),
+            }
+        }
+        2 => {
+            let read = fate(dice, half.read_owned(Vec::with_capacity(most))).await;
+            Ok(read.transpose()?.map(|(count, read)| {
+                bytes[..count].copy_from_slice(&read);
+                count
+            }))
+        }
+        _ => {
+            let Some(lease) = lease(dice, most).await? else { return Ok(None) };
+            let read = fate(dice, half.read_fixed(lease)).await;
+            Ok(read.transpose()?.map(|(count, lease)| {
+                bytes[..count].copy_from_slice(&lease[..count]);
+                count
+            }))
+        }
+    }
+}
+
+/// Looks at what the next read will bring.
+async fn look(
+    half: &mut OwnedReadHalf,
+    way: &Way,
+    dice: &mut fastrand::Rng,
+    bytes: &mut [u8],
+) -> io::Result<()> {
+    let Some(count) = fate(dice, half.peek(bytes)).await.transpose()? else { return Ok(()) };
+    let received = way.known().received;
+    match way.bytes(received, count) == bytes[..count] {
+        true => Ok(()),
+        false => Err(broken(format!("other bytes are seen: {way:?}"))),
     }
 }
 
