@@ -6,6 +6,7 @@ mod dice;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream as Std};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::limits::Resource;
@@ -67,10 +68,10 @@ fn who_waits_for_a_peer_takes_no_room_from_others() {
     run.unwrap().unwrap();
 }
 
-/// In a process that may open both ends of that many connections.
+/// In a process that may open one end of that many connections.
 fn with_connections(name: &'static str, body: impl FnOnce(usize)) {
     let connections = count("RINGHOLD_CONNECTIONS", 500);
-    let descriptors = u64::from(connections) * 2 + 100;
+    let descriptors = u64::from(connections) + 100;
     let deadline = Duration::from_secs(60 + u64::from(connections) / 100);
     isolated(name).limit(Resource::OpenFiles, descriptors).deadline(deadline).run(|| {
         let before = proc::open_descriptors();
@@ -79,47 +80,109 @@ fn with_connections(name: &'static str, body: impl FnOnce(usize)) {
     });
 }
 
+/// Tells a process which other end of which connections it is.
+const OTHER_END: &str = "RINGHOLD_OTHER_END";
+
+/// Begins the other end of the connections, in a process of its own: one alone may not have so many
+/// descriptors.
+fn other_end(kind: &str, address: SocketAddr, connections: usize) -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["--exact", "the_other_end", "--ignored", "--nocapture"])
+        .env(OTHER_END, format!("{kind} {address} {connections}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+#[test]
+#[ignore = "it is the other end of the connections of other tests"]
+fn the_other_end() {
+    // Where all ignored tests are run nobody has begun it.
+    let Ok(told) = std::env::var(OTHER_END) else { return };
+    let told: Vec<_> = told.split(' ').collect();
+    let (address, connections) = (told[1].parse().unwrap(), told[2].parse().unwrap());
+    match told[0] {
+        "idle" => be_idle_and_ask(address, connections).unwrap(),
+        "busy" => ask_all_at_once(address, connections).unwrap(),
+        other => panic!("there is no other end called {other}"),
+    }
+}
+
+/// Connects, waits until its input ends, and asks once by each connection, in any order.
+fn be_idle_and_ask(address: SocketAddr, connections: usize) -> io::Result<()> {
+    let mut dice = Dice::from_environment();
+    let clients = (0..connections).map(|_| Std::connect(address));
+    let mut clients = clients.collect::<io::Result<Vec<_>>>()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    while !clients.is_empty() {
+        let chosen = dice.below(clients.len() as u64) as usize;
+        let mut client = clients.swap_remove(chosen);
+        client.set_read_timeout(Some(PATIENCE))?;
+        client.write_all(&[7])?;
+        let mut answer = [0];
+        client.read_exact(&mut answer)?;
+        assert_eq!(answer, [8]);
+    }
+    Ok(())
+}
+
+/// Asks ten times by each of all connections at once.
+fn ask_all_at_once(address: SocketAddr, connections: usize) -> io::Result<()> {
+    let asked = Builder::new_current_thread().run(async move {
+        let client = |number: usize| async move {
+            let mut client = TcpStream::connect(address).await?;
+            for round in 0..10 {
+                let asked = (number + round) as u8;
+                assert_eq!(ask(&mut client, asked).await?, asked.wrapping_add(1));
+            }
+            io::Result::Ok(())
+        };
+        let clients: Vec<_> = (0..connections).map(|number| spawn_local(client(number))).collect();
+        for client in clients {
+            client.await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    });
+    asked.map_err(io::Error::other)?
+}
+
 type Servers = Vec<JoinHandle<io::Result<u64>>>;
 
-async fn idle(connections: usize) -> io::Result<(Vec<Std>, Servers)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+async fn accept(listener: &TcpListener, connections: usize) -> io::Result<Servers> {
+    let mut servers = Vec::new();
     for _ in 0..connections {
-        clients.push(Std::connect(listener.local_addr()?)?);
         servers.push(spawn_local(answer(listener.accept().await?.0)));
     }
-    Ok((clients, servers))
+    Ok(servers)
+}
+
+/// Waits until all have ended, and gives how much they have answered.
+async fn answered(servers: Servers) -> io::Result<u64> {
+    let mut answered = 0;
+    for server in servers {
+        answered += server.await.map_err(io::Error::other)??;
+    }
+    Ok(answered)
 }
 
 #[test]
 fn idle_connections_are_answered_in_any_order_and_go_without_a_trace() {
     let name = "idle_connections_are_answered_in_any_order_and_go_without_a_trace";
     with_connections(name, |connections| {
-        let mut dice = Dice::from_environment();
         let run = Builder::new_current_thread().run(async {
-            drop(idle(2).await?);
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            // What is made once is made.
+            drop(Std::connect(listener.local_addr()?)?);
+            answered(accept(&listener, 1).await?).await?;
             let before = proc::resident_bytes();
-            let (mut clients, servers) = idle(connections).await?;
+            let mut asking = other_end("idle", listener.local_addr()?, connections)?;
+            let servers = accept(&listener, connections).await?;
             runtime::task::yield_now().await;
             let each = (proc::resident_bytes() - before) / connections;
             println!("{connections} idle connections: {each} bytes of memory each");
-            // The clients are on a thread of their own, and wait there.
-            let asking = runtime::spawn_blocking(move || {
-                for _ in 0..connections {
-                    let chosen = dice.below(clients.len() as u64) as usize;
-                    let mut client = clients.swap_remove(chosen);
-                    client.set_read_timeout(Some(PATIENCE))?;
-                    client.write_all(&[7])?;
-                    let mut answer = [0];
-                    client.read_exact(&mut answer)?;
-                    assert_eq!(answer, [8]);
-                }
-                io::Result::Ok(())
-            });
-            asking.await.map_err(io::Error::other)??;
-            for server in servers {
-                assert_eq!(server.await.map_err(io::Error::other)??, 1);
-            }
+            drop(asking.stdin.take().expect("it is a pipe"));
+            assert_eq!(answered(servers).await?, connections as u64);
+            assert!(asking.wait()?.success());
             io::Result::Ok(())
         });
         run.unwrap().unwrap();
@@ -129,39 +192,15 @@ fn idle_connections_are_answered_in_any_order_and_go_without_a_trace() {
 #[test]
 fn busy_connections_are_all_served_at_once() {
     with_connections("busy_connections_are_all_served_at_once", |connections| {
-        let served = Builder::new_multi_thread().shards(2).run(async move {
+        let run = Builder::new_current_thread().run(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let address = listener.local_addr()?;
-            let asking = runtime::spawn_on(1, move || async move {
-                let clients: Vec<_> = (0..connections)
-                    .map(|number| {
-                        spawn_local(async move {
-                            let mut client = TcpStream::connect(address).await?;
-                            for round in 0..10 {
-                                let asked = (number + round) as u8;
-                                assert_eq!(ask(&mut client, asked).await?, asked.wrapping_add(1));
-                            }
-                            io::Result::Ok(())
-                        })
-                    })
-                    .collect();
-                for client in clients {
-                    client.await.map_err(io::Error::other)??;
-                }
-                io::Result::Ok(())
-            });
-            let mut servers = Vec::new();
-            for _ in 0..connections {
-                servers.push(spawn_local(answer(listener.accept().await?.0)));
-            }
-            asking.await.map_err(io::Error::other)??;
-            let mut served = 0;
-            for server in servers {
-                served += server.await.map_err(io::Error::other)??;
-            }
-            io::Result::Ok(served)
+            let mut asking = other_end("busy", listener.local_addr()?, connections)?;
+            let servers = accept(&listener, connections).await?;
+            assert_eq!(answered(servers).await?, connections as u64 * 10);
+            assert!(asking.wait()?.success());
+            io::Result::Ok(())
         });
-        assert_eq!(served.unwrap().unwrap(), connections as u64 * 10);
+        run.unwrap().unwrap();
     });
 }
 
