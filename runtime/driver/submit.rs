@@ -26,6 +26,6 @@ pub(super) fn push_with(kernel: &mut dyn Kernel, user_data: u64, sqe: &mut Sqe) 
     sqe.user_data = user_data;
     // SAFETY: what the entry points to belongs to an `Operation`, which keeps its address (S2)
     // and is held by its future or by its slot until the final completion was reaped (S1, S3);
-    // a cancel points to nothing.
+    // a cancel points to nothing, and a pause to a static, which is never written or freed.
     unsafe { kernel.push(sqe) }.is_ok()
 }
