@@ -12,7 +12,7 @@ use std::mem;
 use io_uring::{opcode, types};
 
 use crate::driver::Driver;
-use crate::driver::slots::{Key, SlotState};
+use crate::driver::slots::Key;
 use crate::driver::submit::push_with;
 use crate::kernel::Cqe;
 use crate::sqe::Sqe;
@@ -94,7 +94,7 @@ impl Driver {
     pub(super) fn flush_cancels(&mut self) -> bool {
         while let Some(errand) = self.cancels.errands.front().copied() {
             match errand {
-                Errand::Cancel(key) if self.is_running(key) => {
+                Errand::Cancel(key) if self.slots.is_running(key) => {
                     let cancel = opcode::AsyncCancel::new(key.user_data()).build();
                     if !push_with(&mut *self.kernel, key.cancel_data(), &mut Sqe::from(cancel)) {
                         return false;
@@ -128,16 +128,8 @@ impl Driver {
         self.in_kernel += 1;
     }
 
-    /// Whether its completion is yet to come.
-    fn is_running(&mut self, key: Key) -> bool {
-        let occupied = self.slots.find(key);
-        occupied.is_some_and(|occupied| !matches!(occupied.slot.state, SlotState::Done(_)))
-    }
-
     fn is_pause_needed(&mut self) -> bool {
-        let mut in_vain = mem::take(&mut self.cancels.in_vain);
-        in_vain.retain(|key| self.is_running(*key));
-        self.cancels.in_vain = in_vain;
+        self.cancels.in_vain.retain(|key| self.slots.is_running(*key));
         !self.cancels.in_vain.is_empty()
     }
 
@@ -148,7 +140,7 @@ impl Driver {
             self.cancels.resume();
         } else if let Some(key) = Key::from_cancel_data(cqe.user_data) {
             let in_vain = [-libc::ENOENT, -libc::EALREADY].contains(&cqe.result);
-            if in_vain && self.is_running(key) {
+            if in_vain && self.slots.is_running(key) {
                 self.cancels.put_off(key);
             }
         } else {

@@ -196,6 +196,14 @@ impl Slots {
         }
     }
 
+    /// Whether there is such an operation, and its final completion is yet to come.
+    pub(super) fn is_running(&self, key: Key) -> bool {
+        let slot = self.slots.get(key.index() as usize);
+        slot.is_some_and(|slot| {
+            slot.generation == key.generation() && !matches!(slot.state, SlotState::Done(_))
+        })
+    }
+
     /// All that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> {
         let occupied = |slot: &&Slot| !matches!(slot.state, SlotState::Vacant { .. });
