@@ -449,22 +449,64 @@ fn what_the_documents_name_in_the_code_is_there() {
 }
 
 #[test]
-fn every_planted_bug_applies_to_the_code_as_it_is() {
-    let mut violations = Vec::new();
-    for file in files(&["patch"]) {
-        let mut check = Command::new("git");
-        check.args(["apply", "--check", &file.path]).current_dir(root());
-        match check.output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                violations.push(format!(
-                    "{}: {}",
-                    file.path,
-                    String::from_utf8_lossy(&output.stderr)
-                ));
-            }
-            Err(error) => return common::skip("planted bugs apply", &format!("git: {error}")),
+fn every_planted_bug_has_its_place_in_the_code_as_it_is() {
+    let mut check = Command::new(root().join("tests/mutants/run"));
+    match check.arg("--check").output() {
+        Ok(output) => {
+            let told = String::from_utf8_lossy(&output.stdout);
+            // A line of its own for each, and the code in question, which is indented.
+            let told =
+                told.lines().filter(|line| line.starts_with("FAILED") || line.starts_with(' '));
+            let violations = told.map(String::from).collect();
+            none("the code that a planted bug changes is in one place of the tree", violations);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => common::skip("planted bugs have their places", &format!("bash: {error}")),
+    }
+}
+
+/// The names of all functions in the tree.
+fn names_of_functions() -> Vec<String> {
+    let mut found = Vec::new();
+    for file in rust_files() {
+        for (_, line) in file.lines() {
+            let mut words = words(code(line)).skip_while(|word| *word != "fn");
+            found.extend(words.nth(1).map(String::from));
         }
     }
-    none("a planted bug applies", violations);
+    found
+}
+
+#[test]
+fn every_planted_bug_names_a_test_that_exists() {
+    let functions = names_of_functions();
+    let mut violations = Vec::new();
+    for file in files(&["bug"]) {
+        let test = file.text.lines().find_map(|line| line.strip_prefix("test: "));
+        let mut arguments = test.unwrap_or_default().split_whitespace();
+        while let Some(argument) = arguments.next() {
+            let is_there = match argument {
+                "-p" | "--example" => arguments.next().is_some(),
+                "--lib" => true,
+                "--test" => {
+                    let name = format!("{}.rs", arguments.next().unwrap_or_default());
+                    rust_files()
+                        .iter()
+                        .any(|it| Path::new(&it.path).ends_with(&name) && it.is_test())
+                }
+                // Of a path of modules the last part is the function, or a module.
+                filter => {
+                    let name = filter.rsplit("::").next().expect("a split has a first part");
+                    functions.iter().any(|function| function.contains(name))
+                }
+            };
+            if !is_there {
+                violations.push(format!("{}: {argument}", file.path));
+            }
+        }
+        if test.is_none() {
+            violations.push(format!("{}: it names no test", file.path));
+        }
+    }
+    none("the test of a planted bug exists", violations);
 }

@@ -426,10 +426,10 @@ fn the_chapter_shows_the_code_that_is_tested() {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("it is in the tree");
     let code =
         ["examples/wal/log/writer.rs", "examples/wal/log/files.rs", "tests/wal.rs"].map(read);
-    let patch = read("tests/mutants/wal-directory-not-synced.patch");
+    let bug = read("tests/mutants/wal-directory-not-synced.bug");
     let chapter = read("docs/book/simulation.md");
     let mut shown = 0;
-    for (fence, sources) in [("```rust,ignore\n", &code[..]), ("```diff\n", &[patch])] {
+    for (fence, sources) in [("```rust,ignore\n", &code[..]), ("```diff\n", &[bug])] {
         for block in chapter.split(fence).skip(1) {
             let block = lines(block.split("```").next().expect("a split has a first part"));
             let has_block =
@@ -438,5 +438,5 @@ fn the_chapter_shows_the_code_that_is_tested() {
             shown += 1;
         }
     }
-    assert_eq!(shown, 5, "four pieces of code, and a patch");
+    assert_eq!(shown, 5, "four pieces of code, and a planted bug");
 }
