@@ -25,6 +25,8 @@ mod arena;
 mod block;
 mod config;
 mod error;
+#[doc(hidden)]
+pub mod foreign;
 mod frozen;
 mod io_buf;
 mod lease;

@@ -1,13 +1,11 @@
 //! A request for a lease, the steps it goes through, and what it is granted.
 #![forbid(unsafe_code)]
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
-};
+use std::task::Waker;
 
 use crate::{
     error::LeaseError,
+    foreign::{self, ForeignWaker},
     region::Address,
     registrar::{ArenaId, Retiring},
     waiters::Ticket,
@@ -71,8 +69,9 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Wakes and drops what was collected; to be called without the lock.
     pub(crate) fn deliver(self) {
-        let mut wake = self.wake.into_iter();
-        // A waker that panics must not cost another one its turn, nor the caller its lease.
-        while catch_unwind(AssertUnwindSafe(|| wake.by_ref().for_each(Waker::wake))).is_err() {}
+        let Outbox { wake, discard } = self;
+        // One that panics must not cost another one its turn, nor the caller its lease.
+        foreign::wake_all(wake.into_iter().map(ForeignWaker::from));
+        discard.into_iter().for_each(foreign::discard);
     }
 }

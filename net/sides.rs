@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use ringhold_buffers::IoBuf;
+use ringhold_buffers::foreign::{self, ForeignWaker};
 use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_runtime::Failed;
@@ -51,7 +52,7 @@ pub(crate) struct Side {
 #[derive(Default)]
 struct Kept {
     /// Who waits for the orphans.
-    waiting: Vec<Waker>,
+    waiting: Vec<ForeignWaker>,
     /// What orphaned reads have brought.
     bytes: VecDeque<u8>,
     /// The error that an orphaned read met after that. The kernel says it only once.
@@ -72,13 +73,13 @@ impl Side {
     #[cold]
     fn poll_orphans(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Cloned before the lock is taken: cloning a waker runs foreign code.
-        let waker = cx.waker().clone();
+        let waker = ForeignWaker::of(cx.waker());
         let mut kept = self.lock();
         // The last orphan goes under the lock.
         if !self.has_orphan() {
             return Poll::Ready(());
         }
-        if !kept.waiting.iter().any(|known| known.will_wake(&waker)) {
+        if !kept.waiting.iter().any(|known| known.will_wake(cx.waker())) {
             kept.waiting.push(waker);
         }
         Poll::Pending
@@ -191,7 +192,7 @@ impl Ticket {
             let before = self.side().orphans.fetch_sub(1, Ordering::AcqRel);
             if before == 1 { std::mem::take(&mut kept.waiting) } else { Vec::new() }
         };
-        waiting.into_iter().for_each(Waker::wake);
+        foreign::wake_all(waiting);
     }
 }
 
@@ -257,6 +258,8 @@ impl Drop for Awaiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     fn is_free(side: &Side) -> bool {

@@ -7,10 +7,10 @@
 mod tests;
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use ringhold_buffers::foreign::ForeignWaker;
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::collector::Collector;
@@ -18,7 +18,7 @@ use crate::context;
 use crate::driver::{Key, Nature, Request, Taken, Waiter, shut_down};
 use crate::fd::Fd;
 use crate::inbox::Message;
-use crate::op::{Entry, Orphan};
+use crate::op::{Custody, Entry};
 use crate::registry::{self, Remote, ShardId, Standing};
 use crate::shard::Shard;
 
@@ -33,7 +33,7 @@ struct Progress {
     /// Known once the shard has started the operation.
     key: Option<Key>,
     outcome: Option<io::Result<u32>>,
-    waker: Option<Waker>,
+    waker: Option<ForeignWaker>,
 }
 
 /// Starts an operation on a shard of the entered runtime.
@@ -42,7 +42,11 @@ struct Progress {
 ///
 /// Where the shard has ended and refuses it at once. Whoever begins another operation after each
 /// that failed, as [`Waiting`](crate::waiting::Waiting) does, would never hear of the end else.
-pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> io::Result<Arc<Away>> {
+pub(crate) fn start(
+    entry: Entry,
+    request: Request<'_>,
+    waker: ForeignWaker,
+) -> io::Result<Arc<Away>> {
     let remote = context::handle_or_panic().any_shard();
     let progress = Progress { waker: Some(waker), ..Progress::default() };
     let away = Arc::new(Away { remote, progress: Mutex::new(progress) });
@@ -50,7 +54,7 @@ pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> io::Res
     let mut unstarted = Unstarted(Some(away.clone()));
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unstarted.0.take().expect("a message runs once");
-        let waiter = Waiter::Other(Waker::from(away.clone()));
+        let waiter = Waiter::Other(Waker::from(away.clone()).into());
         let started = parcel.start(shard, waiter);
         match started {
             Ok(key) => away.lock().key = Some(key),
@@ -66,7 +70,7 @@ pub(crate) fn start(entry: Entry, request: Request<'_>, waker: Waker) -> io::Res
 }
 
 /// Follows an operation that was started on `shard` and is now polled elsewhere.
-pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
+pub(crate) fn follow(shard: ShardId, key: Key, waker: ForeignWaker) -> Arc<Away> {
     let found = registry::find(shard);
     let ended = found.is_none();
     let remote = found.unwrap_or_else(|| context::handle_or_panic().any_shard());
@@ -79,7 +83,7 @@ pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
     let mut unfollowed = Unfollowed { away: Some(away.clone()), key };
     away.remote.send(Message::Run(Box::new(move |shard| {
         let away = unfollowed.away.take().expect("a message runs once");
-        let waiter = Waiter::Other(Waker::from(away.clone()));
+        let waiter = Waiter::Other(Waker::from(away.clone()).into());
         let (old, collects) = {
             let mut driver = shard.driver().borrow_mut();
             (driver.set_waiter(key, waiter), driver.collects(key))
@@ -97,7 +101,7 @@ pub(crate) fn follow(shard: ShardId, key: Key, waker: Waker) -> Arc<Away> {
 
 /// Sends the resources of a dropped operation home, where its slot keeps them until the final
 /// completion.
-pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
+pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Custody, cancellable: bool) {
     let orphan = context::with_shard(|current| match current {
         Some(current) if current.id() == shard => {
             abandon_here(current, key, orphan, cancellable);
@@ -113,7 +117,7 @@ pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Box<dyn Orphan>, cancell
     }
 }
 
-fn abandon_here(shard: &Shard, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
+fn abandon_here(shard: &Shard, key: Key, orphan: Custody, cancellable: bool) {
     let (due, waiter) = shard.driver().borrow_mut().abandon(key, orphan, cancellable);
     drop(waiter);
     if let Some(due) = due {
@@ -121,7 +125,7 @@ fn abandon_here(shard: &Shard, key: Key, orphan: Box<dyn Orphan>, cancellable: b
     }
 }
 
-fn send_home(remote: &Arc<Remote>, key: Key, orphan: Box<dyn Orphan>, cancellable: bool) {
+fn send_home(remote: &Arc<Remote>, key: Key, orphan: Custody, cancellable: bool) {
     let mut parcel = Homeward { remote: remote.clone(), key, orphan: Some(orphan) };
     remote.send(Message::Run(Box::new(move |shard| {
         let orphan = parcel.orphan.take().expect("a message runs once");
@@ -135,7 +139,7 @@ impl Away {
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<u32>> {
-        let waker = cx.waker().clone();
+        let waker = ForeignWaker::of(cx.waker());
         let mut progress = self.lock();
         if let Some(outcome) = progress.outcome.take() {
             return Poll::Ready(outcome);
@@ -147,12 +151,11 @@ impl Away {
     }
 
     /// The future is gone.
-    pub(crate) fn abandon(self: Arc<Away>, orphan: Box<dyn Orphan>, cancellable: bool) {
-        let (outcome, waker) = {
+    pub(crate) fn abandon(self: Arc<Away>, orphan: Custody, cancellable: bool) {
+        let (outcome, _waker) = {
             let mut progress = self.lock();
             (progress.outcome.take(), progress.waker.take())
         };
-        drop(waker);
         if let Some(outcome) = outcome {
             orphan.release(outcome);
             return;
@@ -168,9 +171,7 @@ impl Away {
                 (progress.key, progress.outcome.take())
             };
             match (outcome, key) {
-                (Some(outcome), _) => {
-                    let _ = catch_unwind(AssertUnwindSafe(|| orphan.release(outcome)));
-                }
+                (Some(outcome), _) => orphan.release(outcome),
                 (None, Some(key)) => abandon_here(shard, key, orphan, cancellable),
                 (None, None) => panic!("an operation was dropped before its shard had heard of it"),
             }
@@ -185,8 +186,7 @@ impl Away {
     fn wake_future(&self) {
         let waker = self.lock().waker.take();
         if let Some(waker) = waker {
-            // It is another thread's, and must not end the shard that brings the outcome.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            waker.wake();
         }
     }
 
@@ -202,7 +202,7 @@ impl Away {
             Some(Taken::Done(cqe)) => self.resolve(cqe.outcome()),
             // A completion before the last one has taken the waker.
             Some(Taken::NewWaiter) => {
-                let old = shard.driver().borrow_mut().set_waiter(key, Waiter::Other(mine));
+                let old = shard.driver().borrow_mut().set_waiter(key, Waiter::Other(mine.into()));
                 drop(old);
                 self.wake_future();
             }
@@ -250,7 +250,10 @@ impl Parcel {
             fixed_only: *fixed_only,
             collector: collector.as_ref(),
         };
-        shard.driver().borrow_mut().start(entry, request, waiter)
+        // Released before the waiter is dropped, where nothing is started.
+        let mut driver = shard.driver().borrow_mut();
+        driver.prepare(entry, request)?;
+        Ok(driver.start(entry, request, waiter))
     }
 }
 
@@ -290,7 +293,7 @@ impl Drop for Unfollowed {
 struct Homeward {
     remote: Arc<Remote>,
     key: Key,
-    orphan: Option<Box<dyn Orphan>>,
+    orphan: Option<Custody>,
 }
 
 impl Drop for Homeward {
@@ -304,7 +307,7 @@ impl Drop for Homeward {
 /// As [`Homeward`], for an operation that was away: the key is in the cell.
 struct Stranded {
     away: Arc<Away>,
-    orphan: Option<Box<dyn Orphan>>,
+    orphan: Option<Custody>,
 }
 
 impl Drop for Stranded {
@@ -321,10 +324,10 @@ impl Drop for Stranded {
 
 /// What the ended shard left behind is the outcome; without one, the kernel is done with the
 /// operation exactly if the shard drained.
-fn release_or_leak(orphan: Box<dyn Orphan>, left: Option<io::Result<u32>>, remote: &Remote) {
+fn release_or_leak(orphan: Custody, left: Option<io::Result<u32>>, remote: &Remote) {
     match left {
         Some(outcome) => orphan.release(outcome),
-        None if remote.standing() == Standing::Leaked => std::mem::forget(orphan),
+        None if remote.standing() == Standing::Leaked => orphan.leak(),
         None => orphan.release(Err(shut_down())),
     }
 }

@@ -25,7 +25,7 @@ use ringhold_buffers::ArenaId;
 use crate::arenas::{ArenaTable, Arenas};
 use crate::files::FileTable;
 use crate::kernel::{Cqe, Kernel, Wait};
-use crate::op::{Entry, Orphan};
+use crate::op::{Custody, Entry};
 use crate::registry::Remote;
 use crate::task::ReadyQueue;
 use backlog::Backlog;
@@ -120,39 +120,29 @@ impl Driver {
         self.in_kernel - self.cancels.measured() - self.unbounded + self.backlog.bounded_len()
     }
 
-    /// Starts an operation: its slot waits for `waiter`, its entry is in the kernel's queue or
-    /// waits for room.
-    ///
-    /// An error means that nothing was started.
+    /// Starts an operation that was [prepared](Driver::prepare): its slot waits for `waiter`, its
+    /// entry is in the kernel's queue or waits for room.
     #[inline(always)]
-    pub(crate) fn start(
-        &mut self,
-        entry: &mut Entry,
-        request: Request<'_>,
-        waiter: Waiter,
-    ) -> io::Result<Key> {
-        self.prepare(entry, request)?;
+    pub(crate) fn start(&mut self, entry: &mut Entry, request: Request<'_>, waiter: Waiter) -> Key {
         let state = match request.collector {
             None => SlotState::Waiting(waiter),
             Some(collector) => SlotState::Held(Held::gathering(waiter, collector)),
         };
-        Ok(self.admit(entry, request.nature, state))
+        self.admit(entry, request.nature, state)
     }
 
     /// Starts an operation that nobody waits for. It names no arena and no registered file.
-    pub(crate) fn start_orphan(
-        &mut self,
-        mut entry: Entry,
-        orphan: Box<dyn Orphan>,
-        cancellable: bool,
-    ) {
+    pub(crate) fn start_orphan(&mut self, mut entry: Entry, orphan: Custody, cancellable: bool) {
         let nature = Nature { unbounded: false, cancellable };
         self.admit(&mut entry, nature, SlotState::Held(Held::orphan(orphan)));
     }
 
     /// Puts the shard's registered file in the entry's place, and sees that the arena is attached.
+    ///
+    /// An error means that nothing may be started. Who waits is not handed over before that is
+    /// known: to drop it here would run foreign code under the driver's borrow.
     #[inline(always)]
-    fn prepare(&mut self, entry: &mut Entry, request: Request<'_>) -> io::Result<()> {
+    pub(crate) fn prepare(&mut self, entry: &mut Entry, request: Request<'_>) -> io::Result<()> {
         if self.refusing {
             return Err(shut_down());
         }
@@ -244,7 +234,7 @@ impl Driver {
     pub(crate) fn abandon(
         &mut self,
         key: Key,
-        orphan: Box<dyn Orphan>,
+        orphan: Custody,
         cancellable: bool,
     ) -> (Option<Reclaimed>, Option<Waiter>) {
         let occupied = self.slots.get(key);

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ringhold_buffers::ArenaId;
+use ringhold_buffers::foreign::{self, ForeignWaker};
 
 use crate::away::{self, Away};
 use crate::call::CallPointer;
@@ -130,6 +131,33 @@ impl<T: Operation> Orphan for T {
     }
 }
 
+/// The resources of an operation whose future is gone, for as long as the kernel may use them.
+///
+/// Whoever has it must say what becomes of it. To drop it, on whichever way out, a panic's
+/// included, leaks it: what the kernel may still write to is never freed by accident (S1).
+pub(crate) struct Custody(ManuallyDrop<Box<dyn Orphan>>);
+
+impl Custody {
+    pub(crate) fn new(orphan: impl Orphan + 'static) -> Custody {
+        Custody(ManuallyDrop::new(Box::new(orphan)))
+    }
+
+    /// Takes in a completion before the last one.
+    pub(crate) fn collect(&self, cqe: Cqe) {
+        self.0.collect(cqe);
+    }
+
+    /// The final completion came, or the kernel never had the operation: finishes it, and drops
+    /// what it brought. Whose destructor panics is its own affair.
+    pub(crate) fn release(self, outcome: io::Result<u32>) {
+        let orphan = ManuallyDrop::into_inner(self.0);
+        foreign::contain(|| orphan.release(outcome));
+    }
+
+    /// The kernel may use the resources for good.
+    pub(crate) fn leak(self) {}
+}
+
 /// Where an operation stands that is not finished.
 enum State {
     Idle,
@@ -191,7 +219,7 @@ impl<T: Operation> Op<T> {
         context::with_shard(|shard| match shard {
             Some(shard) if shard.driver().borrow().is_open() => {
                 let entry = operation.entry();
-                let orphan = Box::new(operation);
+                let orphan = Custody::new(operation);
                 shard.driver().borrow_mut().start_orphan(entry, orphan, T::CANCELLABLE);
                 Ok(())
             }
@@ -220,12 +248,15 @@ impl<T: Operation> Op<T> {
                     // Made before the driver is borrowed: cloning a waker runs foreign code.
                     let waiter = Waiter::of(cx.waker(), shard.id());
                     let request = Request::of(operation);
-                    let key = shard.driver().borrow_mut().start(&mut entry, request, waiter)?;
+                    // Released before the waiter is dropped, where nothing is started.
+                    let mut driver = shard.driver().borrow_mut();
+                    driver.prepare(&mut entry, request)?;
+                    let key = driver.start(&mut entry, request, waiter);
                     State::Started { key, shard: shard.id() }
                 }
                 None => {
                     let request = Request::of(operation);
-                    State::Away(away::start(entry, request, cx.waker().clone())?)
+                    State::Away(away::start(entry, request, ForeignWaker::of(cx.waker()))?)
                 }
             });
             Ok(())
@@ -261,7 +292,7 @@ impl<T: Operation> Op<T> {
             }
             Some(_) => Poll::Pending,
             None => {
-                let away = away::follow(shard, key, cx.waker().clone());
+                let away = away::follow(shard, key, ForeignWaker::of(cx.waker()));
                 *self.state = State::Away(away);
                 self.poll_away(cx)
             }
@@ -317,9 +348,9 @@ fn abandon<T: Operation>(state: State, operation: T) {
     match state {
         State::Idle => drop(operation),
         State::Started { shard, key } => {
-            away::abandon(shard, key, Box::new(operation), T::CANCELLABLE);
+            away::abandon(shard, key, Custody::new(operation), T::CANCELLABLE);
         }
-        State::Away(away) => away.abandon(Box::new(operation), T::CANCELLABLE),
+        State::Away(away) => away.abandon(Custody::new(operation), T::CANCELLABLE),
     }
 }
 

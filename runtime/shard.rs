@@ -408,9 +408,7 @@ impl Shard {
         // No task is running; between the rounds of tasks only what is called here could ask.
         spawn::set_running(None);
         match due {
-            Due::Wake(waker) => {
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            }
+            Due::Wake(waker) => waker.wake(),
             Due::Forget(task) => drop(task),
             Due::Release(reclaimed) => self.release(reclaimed),
         }
@@ -418,7 +416,7 @@ impl Shard {
 
     /// Finishes an operation whose future is gone, whatever a destructor of what it brought does.
     pub(crate) fn release(&self, (orphan, cqe): Reclaimed) {
-        let _ = catch_unwind(AssertUnwindSafe(|| orphan.release(cqe.outcome())));
+        orphan.release(cqe.outcome());
     }
 
     /// Whether a turn would find something to do without any completion, message or timer to come.

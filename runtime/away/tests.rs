@@ -6,6 +6,7 @@ use std::task::Waker;
 use super::*;
 use crate::builder::Builder;
 use crate::kernel::Cqe;
+use crate::op::Orphan;
 
 /// Counts how often it is released by a shut-down.
 struct Counted(Arc<AtomicUsize>);
@@ -21,15 +22,15 @@ impl Orphan for Counted {
     }
 }
 
-fn orphan(released: &Arc<AtomicUsize>) -> Box<dyn Orphan> {
-    Box::new(Counted(released.clone()))
+fn orphan(released: &Arc<AtomicUsize>) -> Custody {
+    Custody::new(Counted(released.clone()))
 }
 
 #[test]
 fn who_follows_an_operation_of_a_shard_that_nobody_knows_is_told_of_the_end() {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let away = follow(ShardId::next(), Key::from_user_data(1), Waker::noop().clone());
+        let away = follow(ShardId::next(), Key::from_user_data(1), ForeignWaker::noop());
         let Poll::Ready(Err(error)) = away.poll(&Context::from_waker(Waker::noop())) else {
             panic!("it waits for a shard that is not there");
         };

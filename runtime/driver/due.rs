@@ -1,18 +1,18 @@
 //! What completions leave to be done.
 
-use std::task::Waker;
+use ringhold_buffers::foreign::ForeignWaker;
 
 use crate::kernel::Cqe;
-use crate::op::Orphan;
+use crate::op::Custody;
 use crate::task::TaskRef;
 
 /// An operation whose future is gone, and its final completion.
-pub(crate) type Reclaimed = (Box<dyn Orphan>, Cqe);
+pub(crate) type Reclaimed = (Custody, Cqe);
 
 /// What a completion leaves to be done when the driver is no longer borrowed, since it runs foreign
 /// code.
 pub(crate) enum Due {
-    Wake(Waker),
+    Wake(ForeignWaker),
     /// The task was queued already; this reference may be its last.
     Forget(TaskRef),
     Release(Reclaimed),

@@ -9,13 +9,13 @@ use crate::collector::Collector;
 use crate::driver::slots::{SlotState, polled_after_drop};
 use crate::driver::{Driver, Due, Key, Taken, Waiter};
 use crate::kernel::Cqe;
-use crate::op::Orphan;
+use crate::op::Custody;
 use crate::task::ReadyQueue;
 
 /// What the slot of such an operation holds.
 pub(super) enum Held {
     /// The future is gone; the resources stay here until the final completion.
-    Orphan(Box<dyn Orphan>),
+    Orphan(Custody),
     /// The future waits, and holds the resources; completions before the final one go to the
     /// collector.
     Gathering(Gathering),
@@ -33,7 +33,7 @@ pub(super) struct Gathering {
 
 impl Held {
     #[cold]
-    pub(super) fn orphan(orphan: Box<dyn Orphan>) -> Box<Held> {
+    pub(super) fn orphan(orphan: Custody) -> Box<Held> {
         Box::new(Held::Orphan(orphan))
     }
 

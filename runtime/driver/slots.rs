@@ -261,7 +261,7 @@ impl Occupied<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use ringhold_buffers::foreign::ForeignWaker;
 
     use super::*;
 
@@ -270,7 +270,7 @@ mod tests {
     fn insert(slots: &mut Slots) -> Key {
         let vacant = slots.vacant();
         let key = vacant.key();
-        vacant.fill(NATURE, SlotState::Waiting(Waiter::Other(Waker::noop().clone())));
+        vacant.fill(NATURE, SlotState::Waiting(Waiter::Other(ForeignWaker::noop())));
         key
     }
 

@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use ringhold_buffers::foreign::ForeignWaker;
+
 use crate::registry::ShardId;
 use crate::task::TaskRef;
 
@@ -11,7 +13,7 @@ use crate::task::TaskRef;
 /// the ready queue, which runs no foreign code and so can be done while the driver is borrowed.
 pub(crate) enum Waiter {
     Task(TaskRef),
-    Other(Waker),
+    Other(ForeignWaker),
 }
 
 impl Waiter {
@@ -20,7 +22,7 @@ impl Waiter {
     pub(crate) fn of(waker: &Waker, home: ShardId) -> Waiter {
         match TaskRef::of_waker(waker, home) {
             Some(task) => Waiter::Task(task),
-            None => Waiter::Other(waker.clone()),
+            None => Waiter::Other(ForeignWaker::of(waker)),
         }
     }
 
