@@ -1,5 +1,6 @@
 //! What files are and who may use them, in std's types.
 
+use std::ffi::CString;
 use std::fs::{Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -69,10 +70,17 @@ pub(crate) async fn metadata_of(file: &Fd) -> io::Result<Metadata> {
     answer(ColdCall::on(file, |file| Call::MetadataOf { file, metadata: None })).await
 }
 
+/// What an entry of an open directory is, whatever became of the directory's path.
+pub(crate) async fn metadata_within(directory: &Fd, name: CString) -> io::Result<Metadata> {
+    let call = |directory| Call::MetadataWithin { directory, name, metadata: None };
+    answer(ColdCall::on(directory, call)).await
+}
+
 async fn answer(call: ColdCall) -> io::Result<Metadata> {
     match Op::new(call).await? {
         (_, Call::Metadata { metadata: Some(metadata), .. })
-        | (_, Call::MetadataOf { metadata: Some(metadata), .. }) => Ok(*metadata),
+        | (_, Call::MetadataOf { metadata: Some(metadata), .. })
+        | (_, Call::MetadataWithin { metadata: Some(metadata), .. }) => Ok(*metadata),
         (_, call) => unreachable!("a question for metadata was answered by {call:?}"),
     }
 }

@@ -16,7 +16,7 @@ use std::vec;
 use ringhold_runtime::ops::{Open, Place};
 use ringhold_runtime::{Call, ColdCall, DirectoryEntry, Fd, Op};
 
-use crate::metadata::symlink_metadata;
+use crate::metadata::metadata_within;
 use crate::path::to_place;
 
 /// Opens a directory to read what is in it.
@@ -97,7 +97,7 @@ pub struct ReadDir {
 }
 
 impl ReadDir {
-    /// The next entry; `None` at the end.
+    /// The next entry; `None` at the end, also of a directory that was removed meanwhile.
     ///
     /// # Errors
     ///
@@ -122,7 +122,8 @@ impl ReadDir {
     pub fn poll_next_entry(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<DirEntry>>> {
         loop {
             if let Some(entry) = self.batch.next() {
-                return Poll::Ready(Ok(Some(DirEntry { directory: self.path.clone(), entry })));
+                let (directory, path) = (self.directory.clone(), self.path.clone());
+                return Poll::Ready(Ok(Some(DirEntry { directory, path, entry })));
             }
             if self.ended {
                 return Poll::Ready(Ok(None));
@@ -143,16 +144,19 @@ impl fmt::Debug for ReadDir {
     }
 }
 
-/// One entry of a directory.
+/// One entry of a directory. It keeps the directory open.
 pub struct DirEntry {
-    directory: Arc<Path>,
+    directory: Fd,
+    /// That the directory was opened by.
+    path: Arc<Path>,
     entry: DirectoryEntry,
 }
 
 impl DirEntry {
-    /// The path that the directory was read by, and the name.
+    /// The path that the directory was opened by, and the name. Where the directory was renamed
+    /// since, the path leads elsewhere or nowhere.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(self.name())
+        self.path.join(self.name())
     }
 
     /// The name alone.
@@ -169,11 +173,12 @@ impl DirEntry {
         self.entry.inode
     }
 
-    /// What the entry is; a link is not followed.
+    /// What the entry is; a link is not followed. The open directory is asked and not its path, so
+    /// a directory that was renamed since, or has another one in its place, makes no difference.
     ///
     /// # Errors
     ///
-    /// `NotFound` where the entry is gone by now.
+    /// `NotFound` where the directory has no entry of that name any more.
     ///
     /// # Cancel safety
     ///
@@ -181,17 +186,31 @@ impl DirEntry {
     ///
     /// # Kernel
     ///
-    /// A cold call: `lstat`.
+    /// A cold call: `openat` with `O_PATH`, and `fstat`.
+    ///
+    /// ```
+    /// # ringhold_runtime::Builder::new_current_thread().run(async {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// ringhold_fs::create_dir(directory.join("queue")).await?;
+    /// ringhold_fs::write(directory.join("queue/job"), "three").await?;
+    /// let mut entries = ringhold_fs::read_dir(directory.join("queue")).await?;
+    /// let job = entries.next_entry().await?.expect("there is a job");
+    /// ringhold_fs::rename(directory.join("queue"), directory.join("old")).await?;
+    /// assert_eq!(job.metadata().await?.len(), 5);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn metadata(&self) -> io::Result<Metadata> {
-        symlink_metadata(self.path()).await
+        metadata_within(&self.directory, self.entry.name.clone()).await
     }
 
     /// Of what type the entry is; a link is not followed. Where the directory says, and it mostly
-    /// does, nobody is asked.
+    /// does, nothing is asked.
     ///
     /// # Errors
     ///
-    /// `NotFound` where the entry is gone by now and the directory didn't say.
+    /// As for [`metadata`](DirEntry::metadata), where the directory didn't say.
     ///
     /// # Cancel safety
     ///
@@ -199,7 +218,7 @@ impl DirEntry {
     ///
     /// # Kernel
     ///
-    /// None, or a cold call: `lstat`.
+    /// None, or a cold call as for [`metadata`](DirEntry::metadata).
     pub async fn file_type(&self) -> io::Result<FileType> {
         let kind = usize::from(self.entry.kind);
         if let Some(known) = TYPES.get(kind).and_then(OnceLock::get) {

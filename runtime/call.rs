@@ -45,7 +45,8 @@ pub enum Call {
         /// What it resolves to.
         resolved: Vec<u8>,
     },
-    /// One `getdents64(2)`: the next batch of a directory's entries; none at its end.
+    /// One `getdents64(2)`: the next batch of a directory's entries; none at its end, which is also
+    /// what a directory that was removed has.
     ReadDirectory {
         /// The open directory.
         directory: RawFd,
@@ -107,6 +108,15 @@ pub enum Call {
     MetadataOf {
         /// The open file.
         file: RawFd,
+        /// The answer.
+        metadata: Option<Box<std::fs::Metadata>>,
+    },
+    /// What an entry of an open directory is, as std has it; a link is not followed.
+    MetadataWithin {
+        /// The open directory.
+        directory: RawFd,
+        /// The entry's name.
+        name: CString,
         /// The answer.
         metadata: Option<Box<std::fs::Metadata>>,
     },

@@ -7,7 +7,16 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use common::isolated;
+use common::limits::Resource;
 use runtime::fs::{self, DirBuilder, OpenOptions};
+
+mod common;
+
+/// How often what must hold beside others is tried.
+fn rounds() -> u32 {
+    std::env::var("RINGHOLD_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
+}
 
 fn names_in(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).unwrap();
@@ -266,4 +275,129 @@ async fn what_is_opened_beneath_a_directory_is_never_outside_of_it() {
     }
     let error = options.open_beneath(&root, "inner/none").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[runtime::test]
+async fn a_directory_that_was_removed_has_no_further_entries() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("removed");
+    for files in [0, 1, 3000] {
+        std::fs::create_dir(&path).unwrap();
+        (0..files).for_each(|file| std::fs::write(path.join(file.to_string()), "").unwrap());
+        let mut entries = fs::read_dir(&path).await.unwrap();
+        let first = entries.next_entry().await.unwrap();
+        assert_eq!(first.is_some(), files > 0);
+        std::fs::remove_dir_all(&path).unwrap();
+        let mut found = usize::from(first.is_some());
+        while entries.next_entry().await.unwrap().is_some() {
+            found += 1;
+        }
+        assert!(found <= files, "{found} entries of {files}");
+    }
+}
+
+#[runtime::test]
+async fn an_entry_is_of_the_directory_that_was_read_whatever_its_path_leads_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    for (name, length) in [("read", 3), ("other", 999)] {
+        std::fs::create_dir(root.join(name)).unwrap();
+        std::fs::write(root.join(name).join("entry"), vec![0; length]).unwrap();
+    }
+    let mut entries = fs::read_dir(root.join("read")).await.unwrap();
+    let entry = entries.next_entry().await.unwrap().unwrap();
+    drop(entries);
+    std::fs::rename(root.join("read"), root.join("renamed")).unwrap();
+    assert_eq!(entry.metadata().await.unwrap().len(), 3);
+    assert!(entry.file_type().await.unwrap().is_file());
+    std::fs::rename(root.join("other"), root.join("read")).unwrap();
+    assert_eq!(entry.metadata().await.unwrap().len(), 3);
+    std::fs::remove_file(root.join("renamed/entry")).unwrap();
+    assert_eq!(entry.metadata().await.unwrap_err().kind(), ErrorKind::NotFound);
+    symlink("/etc/passwd", root.join("renamed/entry")).unwrap();
+    assert!(entry.metadata().await.unwrap().is_symlink());
+}
+
+#[runtime::test]
+async fn a_tree_is_removed_beside_others_that_remove_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().join("tree");
+    for round in 0..rounds() {
+        let parts: Vec<_> = (0..40).map(|part| top.join(part.to_string())).collect();
+        for part in &parts {
+            std::fs::create_dir_all(part.join("below")).unwrap();
+            (0..6).for_each(|file| std::fs::write(part.join(file.to_string()), "").unwrap());
+            (0..6).for_each(|file| {
+                std::fs::write(part.join("below").join(file.to_string()), "").unwrap()
+            });
+        }
+        let of_std = std::thread::spawn(move || {
+            for part in parts.iter().rev() {
+                let _ = std::fs::remove_dir_all(part);
+            }
+        });
+        let (one, other) =
+            runtime::join!(fs::remove_dir_all(&top), fs::remove_dir_all(top.clone()));
+        of_std.join().unwrap();
+        // Who comes when all is gone says so.
+        for outcome in [one, other] {
+            let kind = outcome.map_err(|error| error.kind());
+            assert!(matches!(kind, Ok(()) | Err(ErrorKind::NotFound)), "round {round}: {kind:?}");
+        }
+        assert!(!top.exists(), "round {round}: the tree was left");
+    }
+}
+
+#[runtime::test]
+async fn what_is_put_in_the_place_of_a_directory_is_not_emptied() {
+    let directory = tempfile::tempdir().unwrap();
+    let (kept, top) = (directory.path().join("kept"), directory.path().join("tree"));
+    std::fs::create_dir(&kept).unwrap();
+    (0..50).for_each(|file| std::fs::write(kept.join(file.to_string()), "").unwrap());
+    for round in 0..rounds() {
+        let parts: Vec<_> = (0..30).map(|part| top.join(part.to_string())).collect();
+        parts.iter().for_each(|part| std::fs::create_dir_all(part.join("below")).unwrap());
+        let target = kept.clone();
+        let swapping = std::thread::spawn(move || {
+            for part in parts.iter().rev() {
+                let below = part.join("below");
+                if std::fs::rename(&below, part.join("aside")).is_ok() {
+                    let _ = symlink(&target, below);
+                }
+            }
+        });
+        let removed = fs::remove_dir_all(&top).await;
+        swapping.join().unwrap();
+        // A link that was made behind its back leaves a directory that isn't empty.
+        let kind = removed.map_err(|error| error.kind());
+        let is_fine = matches!(kind, Ok(()) | Err(ErrorKind::DirectoryNotEmpty));
+        assert!(is_fine, "round {round}: {kind:?}");
+        assert_eq!(names_in(&kept).len(), 50, "round {round}");
+        let _ = std::fs::remove_dir_all(&top);
+    }
+}
+
+#[test]
+fn a_deep_tree_takes_few_descriptors() {
+    isolated("a_deep_tree_takes_few_descriptors").limit(Resource::OpenFiles, 128).run(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().join("tree");
+        runtime::Builder::new_current_thread()
+            .run(async {
+                fs::create_dir(&top).await.unwrap();
+                std::env::set_current_dir(&top).unwrap();
+                // Far beyond what fits into a path.
+                for level in 0..1200 {
+                    std::fs::create_dir_all("beside").unwrap();
+                    std::fs::write("file", "").unwrap();
+                    let below = format!("a level with a long name, and its number {level}");
+                    std::fs::create_dir(&below).unwrap();
+                    std::env::set_current_dir(&below).unwrap();
+                }
+                std::env::set_current_dir("/").unwrap();
+                fs::remove_dir_all(&top).await.unwrap();
+                assert!(!top.exists());
+            })
+            .unwrap();
+    });
 }

@@ -214,6 +214,11 @@ impl Effects<'_> {
                 let status = files.statx(*file, b"", libc::AT_EMPTY_PATH)?;
                 *metadata = Some(to_metadata(&status)?);
             }
+            Call::MetadataWithin { directory, name, metadata } => {
+                let flags = libc::AT_SYMLINK_NOFOLLOW;
+                let status = files.statx(*directory, name.as_bytes(), flags)?;
+                *metadata = Some(to_metadata(&status)?);
+            }
             Call::Position { file, position, append } => {
                 (*position, *append) = files.position(*file)?;
             }
@@ -250,7 +255,11 @@ fn read_directory(
 ) -> Result<(), Errno> {
     entries.clear();
     while entries.is_empty() {
-        let batch = files.read_directory(directory, BATCH)?;
+        let batch = match files.read_directory(directory, BATCH) {
+            // As Linux says of a directory that was removed; it is the end.
+            Err(Errno(libc::ENOENT)) => break,
+            batch => batch?,
+        };
         if batch.is_empty() {
             break;
         }

@@ -72,6 +72,9 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
         Call::MetadataOf { file, metadata } => {
             *metadata = Some(Box::new(as_std_file(file).metadata()?));
         }
+        Call::MetadataWithin { directory, name, metadata } => {
+            *metadata = Some(Box::new(metadata_within(borrow(directory), name)?));
+        }
         Call::Position { file, position, append } => {
             let file = borrow(file);
             *position = rustix::fs::tell(file)?;
@@ -112,6 +115,13 @@ fn as_std_file(file: &RawFd) -> ManuallyDrop<fs::File> {
     ManuallyDrop::new(unsafe { fs::File::from_raw_fd(borrow(file).as_raw_fd()) })
 }
 
+/// std makes its `Metadata` of a path or of an open file only, and a path may lead elsewhere by
+/// now.
+fn metadata_within(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<fs::Metadata> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?).metadata()
+}
+
 fn seek_from(offset: i64, whence: i32) -> io::Result<SeekFrom> {
     match whence {
         libc::SEEK_SET => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid()),
@@ -135,7 +145,11 @@ fn read_directory(
     let mut buffer = Vec::with_capacity(BATCH_BYTES);
     let mut batch = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = batch.next() {
-        let entry = entry?;
+        let entry = match entry {
+            // A directory that was removed has no entries, and no end of them either.
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
         let name = entry.file_name();
         if name != c"." && name != c".." {
             let (inode, kind) = (entry.ino(), d_type(entry.file_type()));
@@ -209,6 +223,17 @@ mod tests {
         let own = open.as_raw_fd().to_string();
         assert!(names.iter().any(|name| name.to_bytes() == own.as_bytes()), "{names:?}");
         assert!(!names.iter().any(|name| name.to_bytes().starts_with(b".")), "{names:?}");
+    }
+
+    #[test]
+    fn a_removed_directory_has_no_entries() {
+        let path = std::env::temp_dir().join(format!("ringhold-removed-{}", std::process::id()));
+        fs::create_dir(&path).expect("nothing has the name");
+        let open = fs::File::open(&path).expect("it is there");
+        fs::remove_dir(&path).expect("it is empty");
+        let mut call = Call::ReadDirectory { directory: open.as_raw_fd(), entries: Vec::new() };
+        assert_eq!(run(&mut call), 0);
+        assert!(matches!(call, Call::ReadDirectory { entries, .. } if entries.is_empty()));
     }
 
     #[test]

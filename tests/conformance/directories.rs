@@ -13,6 +13,9 @@ on_both_kernels! {
     every_entry_is_listed_once,
     a_dropped_listing_loses_no_entry,
     an_entry_knows_what_it_is,
+    an_entry_is_of_the_directory_that_was_read,
+    a_removed_directory_has_no_further_entries,
+    a_tree_is_removed_by_several_at_once,
     a_tree_is_removed_and_nothing_that_links_lead_to,
     many_make_the_same_directories,
 }
@@ -101,6 +104,48 @@ async fn an_entry_knows_what_it_is(place: Place) -> io::Result<()> {
     assert_eq!(kind(fs::read_dir(place.at("none")).await.map(drop)), ErrorKind::NotFound);
     fs::write(place.at("file"), "").await?;
     assert_eq!(kind(fs::read_dir(place.at("file")).await.map(drop)), ErrorKind::NotADirectory);
+    Ok(())
+}
+
+async fn an_entry_is_of_the_directory_that_was_read(place: Place) -> io::Result<()> {
+    fs::create_dir(place.at("read")).await?;
+    fs::write(place.at("read/entry"), "three").await?;
+    let mut entries = fs::read_dir(place.at("read")).await?;
+    let entry = entries.next_entry().await?.expect("a file is there");
+    drop(entries);
+    fs::rename(place.at("read"), place.at("renamed")).await?;
+    fs::create_dir(place.at("read")).await?;
+    fs::write(place.at("read/entry"), "another one").await?;
+    assert_eq!(entry.metadata().await?.len(), 5);
+    assert!(entry.file_type().await?.is_file());
+    Ok(())
+}
+
+async fn a_removed_directory_has_no_further_entries(place: Place) -> io::Result<()> {
+    fs::create_dir(place.at("directory")).await?;
+    let mut entries = fs::read_dir(place.at("directory")).await?;
+    fs::remove_dir(place.at("directory")).await?;
+    assert!(entries.next_entry().await?.is_none());
+    Ok(())
+}
+
+async fn a_tree_is_removed_by_several_at_once(place: Place) -> io::Result<()> {
+    for part in 0..10 {
+        fs::create_dir_all(place.at(&format!("tree/{part}/below"))).await?;
+        for file in 0..5 {
+            fs::write(place.at(&format!("tree/{part}/below/{file}")), "").await?;
+        }
+    }
+    let mut tasks = Vec::new();
+    for index in 0..4 {
+        let path = place.at("tree");
+        tasks.push(runtime::spawn_on(index % place.shards, || fs::remove_dir_all(path)));
+    }
+    for task in tasks {
+        let outcome = task.await?.map_err(|error| error.kind());
+        assert!(matches!(outcome, Ok(()) | Err(ErrorKind::NotFound)), "{outcome:?}");
+    }
+    assert!(!fs::try_exists(place.at("tree")).await?);
     Ok(())
 }
 
