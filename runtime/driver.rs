@@ -10,6 +10,7 @@ mod counts;
 mod due;
 mod groups;
 mod held;
+mod lag;
 mod request;
 mod slots;
 mod submit;
@@ -32,7 +33,8 @@ use backlog::Backlog;
 use cancels::Cancels;
 use groups::GroupNumbers;
 use held::Held;
-use slots::{SlotState, Slots, polled_after_drop};
+use lag::Lag;
+use slots::{Cancel, SlotState, Slots, polled_after_drop};
 use submit::push;
 
 pub use counts::DriverCounts;
@@ -50,6 +52,8 @@ pub(crate) struct Driver {
     in_kernel: usize,
     /// Those of them that may wait for something other than a device.
     unbounded: usize,
+    /// Those of these that were given up, and whose cancel has not ended them yet.
+    given_up: usize,
     /// How many of the others there may be.
     limit: usize,
     /// Something is in the kernel's queue that no enter has handed over yet.
@@ -63,6 +67,7 @@ pub(crate) struct Driver {
     /// Completions that were taken from the kernel, and how many of them have been looked at.
     batch: Vec<Cqe>,
     seen: usize,
+    lag: Lag,
     counts: DriverCounts,
 }
 
@@ -75,6 +80,7 @@ impl Driver {
             cancels: Cancels::default(),
             in_kernel: 0,
             unbounded: 0,
+            given_up: 0,
             limit: capacity.operations as usize,
             queued: false,
             open: true,
@@ -84,6 +90,7 @@ impl Driver {
             groups: GroupNumbers::default(),
             batch: Vec::with_capacity(256),
             seen: 0,
+            lag: Lag::default(),
             counts: DriverCounts::default(),
             kernel,
         }
@@ -113,6 +120,11 @@ impl Driver {
     /// Operations that the kernel has or that wait for room.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_kernel - self.cancels.measured() + self.backlog.len()
+    }
+
+    /// As [`Driver::in_flight`], without cancels.
+    pub(crate) fn operations(&self) -> usize {
+        (self.counts.submitted - self.counts.completed) as usize + self.backlog.len()
     }
 
     /// Operations that a device will complete by itself, and cancels.
@@ -181,7 +193,7 @@ impl Driver {
         let key = vacant.key();
         let slot = vacant.fill(nature, state);
         if may_be_pushed && push(&mut *self.kernel, key, entry) {
-            slot.pushed = true;
+            slot.note_pushed(self.counts.submitted);
             self.note_pushed(nature);
         } else {
             self.delay(key, nature, entry);
@@ -245,14 +257,16 @@ impl Driver {
         if !occupied.slot.pushed && cancellable {
             // Its backlog entry now names no slot, and is skipped. The kernel never saw it.
             let state = occupied.free();
+            self.note_given_up();
             let cqe = key.completion(-libc::ECANCELED);
             return (Some((orphan, cqe)), state.into_waiter(key));
         }
         let orphaned = SlotState::Held(Held::orphan(orphan));
         let state = mem::replace(&mut occupied.slot.state, orphaned);
         if cancellable {
-            self.cancels.add(key);
-            self.flush_queues();
+            self.cancel(key);
+            let slot = self.slots.get(key).slot;
+            self.given_up += usize::from(slot.is_given_up());
         }
         (None, state.into_waiter(key))
     }
@@ -264,12 +278,14 @@ impl Driver {
         self.queued
     }
 
-    /// Enters the kernel once, or as often as it takes to hand over all that there is room for.
-    ///
-    /// With operations that still wait for the queue, it doesn't wait.
+    /// Enters the kernel, and hands over what is queued and what there is room for of all that
+    /// waits. With something left that another enter could hand over, it doesn't wait.
     #[inline]
     pub(crate) fn enter(&mut self, wait: Wait) {
-        if !self.has_waiting() || self.enter_for_room() {
+        self.lag = Lag::default();
+        if self.has_waiting() {
+            self.enter_with_all(wait);
+        } else {
             self.enter_once(wait);
         }
     }
@@ -301,12 +317,13 @@ impl Driver {
         }
     }
 
-    /// Takes the completions that arrived, and says whether there may be more than there was room
-    /// for.
+    /// Takes the completions that arrived, and says whether there may be more: than there was room
+    /// for, or than the kernel let arrive by one enter.
     #[inline]
     pub(crate) fn fetch(&mut self) -> bool {
         self.kernel.reap(&mut self.batch);
-        self.batch.len() >= self.batch.capacity()
+        let is_full = self.batch.len() >= self.batch.capacity();
+        is_full || (self.lag.may_be(self.batch.len()) && self.catch_up())
     }
 
     /// Looks at the completions that were fetched, and queues the tasks that wait for them, up to
@@ -364,16 +381,15 @@ impl Driver {
             let nature = occupied.slot.nature;
             if nature.cancellable {
                 // As if the kernel had had it, and had answered.
+                occupied.slot.cancel = Cancel::Sent;
+                occupied.slot.note_pushed(self.counts.submitted);
                 self.note_pushed(nature);
                 self.batch.push(key.completion(-libc::ECANCELED));
             } else {
                 self.put_off(key, nature, entry);
             }
         }
-        let pushed = self.slots.iter().filter(|(_, slot)| {
-            slot.nature.cancellable && !matches!(slot.state, SlotState::Done(_))
-        });
-        pushed.for_each(|(key, _)| self.cancels.add(key));
+        self.cancel_slots();
     }
 
     /// What has completed and was not taken, for futures that outlive the shard.

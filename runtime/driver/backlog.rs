@@ -16,6 +16,10 @@ use crate::driver::submit::push;
 use crate::kernel::Wait;
 use crate::op::Entry;
 
+/// So many operations that were given up are never too many: as many as tasks are polled before the
+/// kernel is entered.
+const GIVEN_UP: usize = 256;
+
 type Lane = VecDeque<(Key, Entry)>;
 
 /// Operations that have slots, and that the kernel knows nothing of, in the order of their starts.
@@ -23,6 +27,8 @@ type Lane = VecDeque<(Key, Entry)>;
 pub(super) struct Backlog {
     bounded: Lane,
     unbounded: Lane,
+    /// How many of them were given up since they came.
+    given_up: usize,
 }
 
 impl Backlog {
@@ -41,7 +47,7 @@ impl Backlog {
 
     /// Takes them all out.
     pub(super) fn take(&mut self) -> impl Iterator<Item = (Key, Entry)> + use<> {
-        let Backlog { bounded, unbounded } = mem::take(self);
+        let Backlog { bounded, unbounded, .. } = mem::take(self);
         bounded.into_iter().chain(unbounded)
     }
 }
@@ -53,10 +59,31 @@ impl Driver {
         self.has_place(nature.unbounded) && self.backlog.lane(nature).is_empty()
     }
 
-    /// Whether there is a place for the completion.
+    /// Whether there is a place for the completion; or, of one that waits for a peer, whether not
+    /// too many of its kind are still to end.
     #[inline]
     fn has_place(&self, unbounded: bool) -> bool {
-        unbounded || self.in_kernel - self.unbounded < self.limit
+        if unbounded { !self.is_overdue() } else { self.in_kernel - self.unbounded < self.limit }
+    }
+
+    /// Whether more operations were given up than there are others, and their cancels have not
+    /// ended them yet. As long as that is so nothing else is begun that waits for a peer: else what
+    /// the kernel is late with would grow for as long as it is late.
+    #[inline]
+    fn is_overdue(&self) -> bool {
+        self.given_up > GIVEN_UP && self.given_up > self.unbounded - self.given_up
+    }
+
+    /// An operation of the backlog was given up: its entry names no slot any more.
+    pub(super) fn note_given_up(&mut self) {
+        let Backlog { bounded, unbounded, given_up } = &mut self.backlog;
+        *given_up += 1;
+        if *given_up > GIVEN_UP && *given_up > (bounded.len() + unbounded.len()) / 2 {
+            let is_there = |(key, _): &(Key, Entry)| self.slots.has(*key);
+            bounded.retain(is_there);
+            unbounded.retain(is_there);
+            *given_up = 0;
+        }
     }
 
     /// There is no room: the operation waits in the backlog.
@@ -70,24 +97,22 @@ impl Driver {
         self.backlog.lane(nature).push_back((key, entry));
     }
 
-    /// Moves what waits for room into the kernel's queue, as far as there is room.
+    /// Moves what waits for room into the kernel's queue, as far as there is room. Cancels wait for
+    /// the enter.
     #[inline]
     pub(super) fn flush_queues(&mut self) {
-        if self.has_waiting() {
-            self.flush_waiting();
+        if self.backlog.len() > 0 {
+            self.flush_lanes();
         }
     }
 
     #[inline]
     pub(super) fn has_waiting(&self) -> bool {
-        self.cancels.len() + self.backlog.len() > 0
+        self.cancels.are_waiting() || self.backlog.len() > 0
     }
 
     #[cold]
-    fn flush_waiting(&mut self) {
-        if !self.flush_cancels() {
-            return;
-        }
+    fn flush_lanes(&mut self) {
         if self.flush_lane(true) {
             self.flush_lane(false);
         }
@@ -97,38 +122,45 @@ impl Driver {
     fn flush_lane(&mut self, unbounded: bool) -> bool {
         loop {
             let has_place = self.has_place(unbounded);
-            let Backlog { bounded, unbounded: others } = &mut self.backlog;
+            let Backlog { bounded, unbounded: others, .. } = &mut self.backlog;
             let lane = if unbounded { others } else { bounded };
             let Some(&(key, mut entry)) = lane.front().filter(|_| has_place) else { return true };
             if let Some(occupied) = self.slots.find(key) {
                 if !push(&mut *self.kernel, key, &mut entry) {
                     return false;
                 }
-                occupied.slot.pushed = true;
+                occupied.slot.note_pushed(self.counts.submitted);
                 let nature = occupied.slot.nature;
                 lane.pop_front();
                 self.note_pushed(nature);
             } else {
                 lane.pop_front();
+                self.backlog.given_up = self.backlog.given_up.saturating_sub(1);
             }
         }
     }
 
-    /// Hands over as long as what waits finds the queue full. `false` if the kernel didn't take it
-    /// all.
+    /// Whether another enter could hand over something that waits.
+    pub(super) fn can_hand_over(&self) -> bool {
+        let can_go = |lane: &Lane, unbounded| !lane.is_empty() && self.has_place(unbounded);
+        self.cancels.are_waiting()
+            || can_go(&self.backlog.unbounded, true)
+            || can_go(&self.backlog.bounded, false)
+    }
+
+    /// Enters with what there is room for of all that waits. `false` if the kernel didn't take it.
     #[cold]
-    pub(super) fn enter_for_room(&mut self) -> bool {
-        loop {
-            self.flush_waiting();
-            let full = self.cancels.len() > 0
-                || !self.backlog.unbounded.is_empty()
-                || (!self.backlog.bounded.is_empty() && self.has_place(false));
-            if !full {
-                return true;
-            }
-            if !self.enter_once(Wait::No) {
-                return false;
-            }
+    pub(super) fn enter_with_all(&mut self, wait: Wait) -> bool {
+        if self.cancels.are_waiting() && !self.send_cancels() {
+            return false;
         }
+        self.flush_queues();
+        let is_more = self.can_hand_over();
+        let is_taken = self.enter_once(if is_more { Wait::No } else { wait });
+        if is_more {
+            self.queued = true;
+            self.lag.ask_for_lap();
+        }
+        is_taken
     }
 }

@@ -43,6 +43,10 @@ impl Held {
         Box::new(Held::Gathering(Gathering { collector, waiter: Some(waiter), waits: true }))
     }
 
+    pub(super) fn is_orphan(&self) -> bool {
+        matches!(self, Held::Orphan(_))
+    }
+
     fn gathered(&mut self, key: Key) -> &mut Gathering {
         match self {
             Held::Gathering(gathering) => gathering,
@@ -131,6 +135,7 @@ impl Driver {
     #[cold]
     pub(super) fn end_held(&mut self, key: Key, result: i32, ready: &ReadyQueue) -> Option<Due> {
         let occupied = self.slots.get(key);
+        self.given_up -= usize::from(occupied.slot.is_given_up());
         let SlotState::Held(held) = mem::replace(&mut occupied.slot.state, SlotState::Done(result))
         else {
             panic!("operation {key:?} completed twice");

@@ -10,7 +10,7 @@ use crate::op::Operation;
 
 /// Names one operation for as long as anybody may ask for it: the slot's index and the generation
 /// of its use.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     /// As it goes through the kernel: the generation above the index.
     user_data: u64,
@@ -81,9 +81,48 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
     /// Counts the slot's uses, so that a key of an earlier one matches nothing.
     generation: u32,
+    /// The low half of the count of what was pushed before it.
+    stamp: u32,
     /// The kernel has it; before that it waits in the backlog.
     pub(super) pushed: bool,
     pub(super) nature: Nature,
+    pub(super) cancel: Cancel,
+}
+
+/// What has become of an operation's cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// There is none.
+    No,
+    /// It is on its way, or has reached the operation, which then ends soon.
+    Sent,
+    /// It has found nothing that it could stop, and is sent again.
+    InVain,
+}
+
+impl Slot {
+    /// The kernel has it from now on, as one more than `submitted`.
+    #[inline(always)]
+    pub(super) fn note_pushed(&mut self, submitted: u64) {
+        self.pushed = true;
+        self.stamp = submitted as u32;
+    }
+
+    /// Whether it waits for a peer, its future is gone, and its cancel is to end it.
+    pub(super) fn is_given_up(&self) -> bool {
+        let SlotState::Held(held) = &self.state else { return false };
+        self.nature.unbounded && self.cancel == Cancel::Sent && held.is_orphan()
+    }
+
+    fn is_occupied(&self) -> bool {
+        !matches!(self.state, SlotState::Vacant { .. })
+    }
+
+    /// How many were pushed before it, of `submitted` in all. Of one that is older than four
+    /// billion others it is the count of a newer one.
+    pub(super) fn pushed_at(&self, submitted: u64) -> u64 {
+        submitted - u64::from((submitted as u32).wrapping_sub(self.stamp))
+    }
 }
 
 pub(super) enum SlotState {
@@ -166,8 +205,10 @@ impl Slots {
         self.slots.push(Slot {
             state: SlotState::Vacant { next: NONE },
             generation: 0,
+            stamp: 0,
             pushed: false,
             nature: Nature { unbounded: false, cancellable: false },
+            cancel: Cancel::No,
         });
         index
     }
@@ -196,6 +237,12 @@ impl Slots {
         }
     }
 
+    /// Whether there is such an operation.
+    pub(super) fn has(&self, key: Key) -> bool {
+        let slot = self.slots.get(key.index() as usize);
+        slot.is_some_and(|slot| slot.generation == key.generation())
+    }
+
     /// Whether there is such an operation, and its final completion is yet to come.
     pub(super) fn is_running(&self, key: Key) -> bool {
         let slot = self.slots.get(key.index() as usize);
@@ -206,11 +253,14 @@ impl Slots {
 
     /// All that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> {
-        let occupied = |slot: &&Slot| !matches!(slot.state, SlotState::Vacant { .. });
-        (0..)
-            .zip(&self.slots)
-            .map(|(index, slot)| (Key::new(index, slot.generation), slot))
-            .filter(move |(_, slot)| occupied(slot))
+        let slots = (0..).zip(&self.slots).filter(|(_, slot)| slot.is_occupied());
+        slots.map(|(index, slot)| (Key::new(index, slot.generation), slot))
+    }
+
+    /// As [`Slots::iter`].
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Slot)> {
+        let slots = (0..).zip(&mut self.slots).filter(|(_, slot)| slot.is_occupied());
+        slots.map(|(index, slot)| (Key::new(index, slot.generation), slot))
     }
 }
 
@@ -244,6 +294,7 @@ impl<'a> Vacant<'a> {
         mem::forget(mem::replace(&mut self.slot.state, state));
         self.slot.pushed = false;
         self.slot.nature = nature;
+        self.slot.cancel = Cancel::No;
         *self.vacant = next;
         self.slot
     }

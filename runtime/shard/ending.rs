@@ -97,7 +97,7 @@ impl Shard {
             drop(driver);
             remote.end(Standing::Drained, leftovers);
         } else {
-            say_leaked(driver.in_flight());
+            say_leaked(driver.operations());
             let leftovers = driver.leftovers();
             // Neither unregistered nor freed: kernels up to 6.12 would block, and the kernel may
             // still write.

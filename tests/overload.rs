@@ -1,0 +1,143 @@
+//! Sustained overload: whatever is begun and given up, what is in flight follows what is alive, and
+//! memory stays.
+//!
+//! `RINGHOLD_OVERLOAD_SECONDS` sets how long each load lasts.
+
+mod common;
+mod watched;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::limits::Resource;
+use common::{count, isolated, proc};
+use runtime::net::{TcpListener, UdpSocket, UnixStream};
+use runtime::sync::mpsc;
+use runtime::time::{sleep, timeout};
+use runtime::{Builder, Handle, select, task};
+use watched::watchdog;
+
+/// As many tasks as are polled before the kernel is entered: each may have given up one operation
+/// that the kernel has not even seen.
+const POLLS_AN_ENTER: u64 = 256;
+
+/// How much more memory may be resident after the first part of a load: what an allocator does,
+/// and nothing that grows.
+const SLACK_BYTES: usize = 4 << 20;
+
+fn load_seconds() -> f64 {
+    match count("RINGHOLD_OVERLOAD_SECONDS", 0) {
+        0 => 0.8,
+        seconds => f64::from(seconds),
+    }
+}
+
+/// Operations that the kernels of this runtime have.
+fn in_flight() -> u64 {
+    let metrics = Handle::current().metrics();
+    let counts = (0..metrics.num_workers()).map(|shard| metrics.driver_counts(shard));
+    counts.map(|counts| counts.submitted - counts.completed).sum()
+}
+
+/// Watches a load of `alive` operations at a time, which counts how often it has gone round.
+async fn watch(alive: u64, rounds: &AtomicU64) {
+    let bound = 4 * alive.max(POLLS_AN_ENTER);
+    let seconds = load_seconds();
+    let begun = Instant::now();
+    let mut resident = None;
+    let mut most = 0;
+    while begun.elapsed().as_secs_f64() < seconds {
+        sleep(Duration::from_millis(10)).await;
+        most = most.max(in_flight());
+        assert!(most <= bound, "{most} operations are in flight, of {alive} that are alive");
+        if resident.is_none() && begun.elapsed().as_secs_f64() > seconds / 4.0 {
+            resident = Some(proc::resident_bytes());
+        }
+    }
+    let (before, after) = (resident.expect("a quarter has passed"), proc::resident_bytes());
+    assert!(after <= before + SLACK_BYTES, "{before} bytes have become {after}");
+    let rounds = rounds.load(Ordering::Relaxed);
+    assert!(rounds > alive, "the load stood still: {rounds} rounds");
+}
+
+/// Connections to which nothing comes, each waited for with a time limit again and again.
+async fn time_limits(connections: u64) {
+    let rounds = Arc::new(AtomicU64::new(0));
+    let mut peers = Vec::new();
+    let tasks: Vec<_> = (0..connections)
+        .map(|_| {
+            let (stream, peer) = UnixStream::pair().unwrap();
+            peers.push(peer);
+            let rounds = rounds.clone();
+            task::spawn(async move {
+                loop {
+                    assert!(timeout(Duration::from_millis(1), stream.readable()).await.is_err());
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    watch(connections, &rounds).await;
+    tasks.iter().for_each(|task| task.abort());
+}
+
+fn deadline() -> Duration {
+    Duration::from_secs_f64(60.0 + load_seconds())
+}
+
+#[test]
+fn time_limits_that_pass_leave_no_more_in_flight_than_waits() {
+    let name = "time_limits_that_pass_leave_no_more_in_flight_than_waits";
+    isolated(name).limit(Resource::OpenFiles, 10_000).deadline(2 * deadline()).run(|| {
+        for connections in [1_000, 4_000] {
+            Builder::new_current_thread().run(time_limits(connections)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_datagram_that_is_selected_beside_a_busy_channel_leaves_nothing_behind() {
+    let _watchdog = watchdog("selecting", deadline().as_secs());
+    let selected = Builder::new_current_thread().run(async {
+        let rounds = Arc::new(AtomicU64::new(0));
+        let counted = rounds.clone();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (sender, mut receiver) = mpsc::channel(16);
+        drop(task::spawn(async move { while sender.send(()).await.is_ok() {} }));
+        drop(task::spawn(async move {
+            let mut bytes = [0; 16];
+            loop {
+                select! {
+                    received = socket.recv_from(&mut bytes) => panic!("{received:?}"),
+                    _ = receiver.recv() => counted.fetch_add(1, Ordering::Relaxed),
+                };
+            }
+        }));
+        watch(2, &rounds).await;
+    });
+    selected.unwrap();
+}
+
+#[test]
+fn accepts_of_two_shards_that_are_given_up_leave_nothing_behind() {
+    const LOOPS: u64 = 250;
+    let _watchdog = watchdog("accepting", deadline().as_secs());
+    let accepted = Builder::new_multi_thread().shards(2).run(async {
+        let rounds = Arc::new(AtomicU64::new(0));
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        for number in 0..2 * LOOPS {
+            let (rounds, listener) = (rounds.clone(), listener.clone());
+            let loops = move || async move {
+                loop {
+                    let accepted = timeout(Duration::from_millis(1), listener.accept()).await;
+                    assert!(accepted.is_err());
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            drop(Handle::current().spawn_on(number as usize % 2, loops));
+        }
+        watch(2 * LOOPS, &rounds).await;
+    });
+    accepted.unwrap();
+}
