@@ -38,9 +38,11 @@
 //!
 //! # What is promised
 //!
-//! A dropped operation loses nothing: its buffer and its file stay with the runtime until the
-//! kernel is done with them, and what it still brings is released. `docs/PROMISES.md` numbers the
-//! promises and names the tests that prove them; `docs/ARCHITECTURE.md` is the map of the code.
+//! A dropped operation leaks nothing, and nothing is freed under the kernel: its buffer and its
+//! file stay with the runtime until the kernel is done with them, and what it still brings is kept
+//! for the next call, or released. What a drop means for the effect, `docs/CANCELLATION.md` says
+//! for every async function. `docs/PROMISES.md` numbers the promises and names the tests that prove
+//! them; `docs/ARCHITECTURE.md` is the map of the code.
 
 pub use ringhold_macros::{main, test};
 pub use ringhold_runtime::task::{spawn, spawn_blocking, spawn_local, spawn_on};

@@ -177,7 +177,7 @@ macro_rules! writing {
         ///
         /// # Cancel safety
         ///
-        /// As for `write_owned`: outcome unknown.
+        /// Outcome unknown: as for `write_owned`.
         ///
         /// # Kernel
         ///

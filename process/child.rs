@@ -171,7 +171,8 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Not safe: the child is dropped with the future, and what was read is lost.
+    /// Not safe: the child is dropped with the future, and with it what was read. Read its pipes
+    /// and [`wait`](Child::wait) for it one after the other where that matters.
     ///
     /// ```
     /// # ringhold_runtime::Builder::new_current_thread().run(async {

@@ -238,7 +238,7 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The child is dropped with the future: it goes on, unless
+    /// Loses progress: the child is dropped with the future, and goes on unless
     /// [`kill_on_drop`](Command::kill_on_drop) was asked for.
     ///
     /// ```
@@ -268,7 +268,7 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// As for [`status`](Command::status); what was read is lost.
+    /// Loses progress: as for [`status`](Command::status), and what was read is gone.
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<> {
         self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.spawn();

@@ -206,7 +206,7 @@ impl ArenaTable {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the lease is from the pool of another runtime, or of one that has shut down, and \
-                 its memory is not registered here; use read_at or write_at, which take any buffer",
+                 its memory is not registered here; use read_at or write_at instead",
             ));
         };
         if donor.can_be_cloned() {

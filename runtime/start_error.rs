@@ -32,6 +32,12 @@ pub enum StartError {
         /// The running kernel.
         release: String,
     },
+    /// `io_uring_setup` refuses the flags of a ring (`EINVAL`), and the kernel says that it is no
+    /// older than the floor, so it would know them: something else answers for it.
+    FlagsRefused {
+        /// The running kernel.
+        release: String,
+    },
     /// The ring itself doesn't fit into what the user may lock (`ENOMEM`): Linux 6.18 charges rings
     /// to `RLIMIT_MEMLOCK`.
     LockedMemory {
@@ -53,12 +59,27 @@ pub enum StartError {
     Other(io::Error),
 }
 
+/// The first two numbers of a kernel's release, such as `6.18.44-generic`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 impl StartError {
+    /// Why the kernel of this `release` doesn't take the flags of a ring.
+    pub(crate) fn unknown_flags(release: String) -> StartError {
+        // `None` is smaller than any version: what has no number is not known to be new enough.
+        match version(&release) < version(KERNEL_FLOOR) {
+            true => StartError::KernelTooOld { release },
+            false => StartError::FlagsRefused { release },
+        }
+    }
+
     fn kind(&self) -> io::ErrorKind {
         match self {
-            StartError::NotInKernel { .. } | StartError::KernelTooOld { .. } => {
-                io::ErrorKind::Unsupported
-            }
+            StartError::NotInKernel { .. }
+            | StartError::KernelTooOld { .. }
+            | StartError::FlagsRefused { .. } => io::ErrorKind::Unsupported,
             StartError::ForbiddenBySeccomp | StartError::ForbiddenBySysctl { .. } => {
                 io::ErrorKind::PermissionDenied
             }
@@ -98,6 +119,13 @@ impl fmt::Display for StartError {
                 f,
                 "the kernel ({release}) is too old: Ringhold needs Linux {KERNEL_FLOOR} or later \
                  (IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN)"
+            ),
+            StartError::FlagsRefused { release } => write!(
+                f,
+                "io_uring_setup refuses the flags of a ring (EINVAL), though the kernel \
+                 ({release}) is no older than Linux {KERNEL_FLOOR}, which has them: a sandbox or a \
+                 filter of system calls answers for the kernel; allow the process the kernel's own \
+                 io_uring"
             ),
             StartError::LockedMemory { limit: Some(limit), needed } => write!(
                 f,
@@ -139,5 +167,23 @@ impl Error for StartError {
 impl From<StartError> for io::Error {
     fn from(error: StartError) -> io::Error {
         io::Error::new(error.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_old_kernel_is_said_to_be_too_old() {
+        let is_too_old = |release: &str| {
+            matches!(StartError::unknown_flags(release.into()), StartError::KernelTooOld { .. })
+        };
+        for release in ["5.10.0-28-amd64", "6.0.19", "6.0", "4.4.0", "unknown", ""] {
+            assert!(is_too_old(release), "{release}");
+        }
+        for release in ["6.1.0-40-amd64", "6.1", "6.18.44", "6.10.2-rc1", "7.0-rc3", "10.0.1"] {
+            assert!(!is_too_old(release), "{release}");
+        }
     }
 }

@@ -3,10 +3,13 @@
 //! Every rule reports all of its violations at once, with file and line.
 
 mod common;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tree::{File, code, files, none, root, words};
 
 const COLUMNS: usize = 100;
 const LINES_OF_A_FUNCTION: usize = 70;
@@ -19,79 +22,8 @@ const INVARIANTS: usize = 11;
 /// How far above an unsafe block its comment may begin, in lines of the statement it is part of.
 const LINES_UP_TO_A_COMMENT: usize = 8;
 
-/// A text file of the tree.
-struct File {
-    /// From the root, with slashes.
-    path: String,
-    text: String,
-}
-
-impl File {
-    /// Tests may be longer, and may do by themselves what the layers may not.
-    fn is_test(&self) -> bool {
-        let name = self.path.rsplit('/').next().expect("a path has a name");
-        self.path.starts_with("tests/") || self.path.contains("/tests/") || name == "tests.rs"
-    }
-
-    fn is_below(&self, folders: &[&str]) -> bool {
-        folders.iter().any(|folder| self.path.starts_with(folder))
-    }
-
-    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
-    }
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every file with one of the `extensions`, but for what is built and what git keeps.
-fn files(extensions: &[&str]) -> Vec<File> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("the tree can be listed") {
-            let path = entry.expect("the tree can be listed").path();
-            let name = path.file_name().expect("an entry has a name").to_string_lossy();
-            if path.is_dir() {
-                if name != "target" && !name.starts_with('.') {
-                    folders.push(path);
-                }
-                continue;
-            }
-            let extension = path.extension().map(|it| it.to_string_lossy().into_owned());
-            if extension.is_some_and(|it| extensions.contains(&it.as_str())) {
-                let text = fs::read_to_string(&path).expect("it is text");
-                let path = path.strip_prefix(root()).expect("it is in the tree");
-                found.push(File { path: path.to_string_lossy().into_owned(), text });
-            }
-        }
-    }
-    found.sort_by(|left, right| left.path.cmp(&right.path));
-    assert!(!found.is_empty(), "there is no file with one of {extensions:?}");
-    found
-}
-
 fn rust_files() -> Vec<File> {
     files(&["rs"])
-}
-
-#[track_caller]
-fn none(rule: &str, violations: Vec<String>) {
-    let count = violations.len();
-    assert!(count == 0, "{rule}: {count} violations\n  {}", violations.join("\n  "));
-}
-
-/// The part of a line that is not a comment. A `//` within a string counts as one, which only ever
-/// hides a violation.
-fn code(line: &str) -> &str {
-    line.split("//").next().expect("a split has a first part")
-}
-
-/// The identifiers and numbers of a text.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| !character.is_alphanumeric() && character != '_')
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// As for [`connect`](UnixStream::connect).
+    /// Safe: as for [`connect`](UnixStream::connect).
     pub async fn connect_addr(socket_addr: &SocketAddr) -> io::Result<UnixStream> {
         UnixStream::connect_to(&socket_addr.0).await
     }

@@ -324,7 +324,8 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Cancel safety
     ///
-    /// Loses the outputs that were there, and aborts the tasks that have not ended.
+    /// Loses progress: the outputs that were there are gone, and the tasks that have not ended are
+    /// aborted.
     ///
     /// # Panics
     ///

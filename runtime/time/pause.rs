@@ -63,7 +63,7 @@ pub fn resume() {
 ///
 /// # Cancel safety
 ///
-/// The clock has moved with the first poll.
+/// Outcome unknown: the clock has moved with the first poll.
 ///
 /// # Panics
 ///

@@ -77,7 +77,7 @@ pub(super) fn explain(error: io::Error, config: &KernelConfig) -> StartError {
             _ => StartError::ForbiddenBySeccomp,
         },
         // The sizes are powers of two within bounds, so what is invalid are the flags.
-        Some(libc::EINVAL) => StartError::KernelTooOld { release: limits::kernel_release() },
+        Some(libc::EINVAL) => StartError::unknown_flags(limits::kernel_release()),
         Some(libc::ENOMEM) => StartError::LockedMemory {
             limit: limits::locked_memory_limit(),
             needed: ring_bytes(config),
