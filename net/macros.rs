@@ -129,7 +129,8 @@ macro_rules! writing {
         }
 
         /// Writes `buffer`, as much of it as is taken at once; waits until there is room. Gives the
-        /// count of bytes, and the buffer.
+        /// count of bytes, and the buffer. The kernel takes less than 2 GiB at once. No write of a
+        /// stream raises `SIGPIPE`.
         ///
         /// # Errors
         ///
@@ -181,7 +182,7 @@ macro_rules! writing {
         ///
         /// # Kernel
         ///
-        /// `IORING_OP_WRITEV`, since 5.1; where there is no room, also `IORING_OP_POLL_ADD`.
+        /// `IORING_OP_SENDMSG`, since 5.3.
         pub async fn write_vectored_owned<B: IoBuf>(
             &self,
             buffers: Vec<B>,
@@ -203,8 +204,9 @@ macro_rules! writing {
         ///
         /// # Kernel
         ///
-        /// `IORING_OP_WRITE_FIXED`, since 5.1, and `IORING_OP_POLL_ADD` where there is no room yet.
-        /// A program that has set `SIGPIPE` back to its default gets that signal by it.
+        /// `IORING_OP_WRITE_FIXED` with `RWF_NOSIGNAL`, since 6.18, and `IORING_OP_POLL_ADD` where
+        /// there is no room yet. An older kernel would raise `SIGPIPE` by that where the peer is
+        /// gone: there the lease's bytes go by `IORING_OP_SEND`.
         pub async fn write_fixed<B: FixedBuf>(&self, buffer: B) -> Result<(usize, B), Failed<B>> {
             self.stream().write_fixed(buffer).await
         }
@@ -222,7 +224,7 @@ macro_rules! writing {
         ///
         /// # Kernel
         ///
-        /// `IORING_OP_WRITE_FIXED`, since 5.1, as often as it takes.
+        /// As for `write_fixed`, as often as it takes.
         pub async fn write_all_fixed<B: FixedBuf>(
             &self,
             buffer: B,

@@ -5,9 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use ringhold_buffers::sync::atomic::Ordering;
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
 use ringhold_runtime::ops::{
-    Fixed, Keeper, Kept, Read, Receive, Send as SendOp, Write, WriteVectored, fill,
+    Fixed, Keeper, Kept, Read, Receive, Send as SendOp, SendVectored, WriteStream,
+    check_registered, fill,
 };
 use ringhold_runtime::{Failed, Op, Operation};
 
@@ -36,15 +38,22 @@ impl Stream {
     }
 
     pub(crate) async fn write_vectored_owned<B: IoBuf>(&self, buffers: Vec<B>) -> Transfer<Vec<B>> {
-        let file = || self.socket.file().clone();
-        let write = |buffers| WriteVectored::new(file(), None, buffers, 0);
-        self.transfer::<_, _, Outbound>(Direction::Out, buffers, write).await
+        let send = |buffers| SendVectored::new(self.socket.file().clone(), buffers);
+        self.transfer::<_, _, Outbound>(Direction::Out, buffers, send).await
     }
 
     pub(crate) async fn write_fixed<B: FixedBuf>(&self, buffer: B) -> Transfer<B> {
-        let file = || self.socket.file().clone();
-        let write = |buffer| Fixed(Write::<_> { file: file(), alignment: None, buffer, offset: 0 });
-        self.transfer::<_, _, Outbound>(Direction::Out, buffer, write).await
+        if self.sends_fixed.load(Ordering::Relaxed) {
+            return self.write_owned(check_fixed(buffer)?).await;
+        }
+        let write = |buffer| Fixed(WriteStream { file: self.socket.file().clone(), buffer });
+        match self.transfer::<_, _, Outbound>(Direction::Out, buffer, write).await {
+            Err(failed) if is_unsupported(&failed.error) => {
+                self.sends_fixed.store(true, Ordering::Relaxed);
+                self.write_owned(failed.buffer).await
+            }
+            outcome => outcome,
+        }
     }
 
     pub(crate) async fn write_all_owned<B: IoBuf>(&self, buffer: B) -> Transfer<B> {
@@ -54,12 +63,20 @@ impl Stream {
     }
 
     pub(crate) async fn write_all_fixed<B: FixedBuf>(&self, buffer: B) -> Transfer<B> {
+        if self.sends_fixed.load(Ordering::Relaxed) {
+            return self.write_all_owned(check_fixed(buffer)?).await;
+        }
         let length = buffer.bytes_init();
         let file = || self.socket.file().clone();
-        let write = |buffer: Slice<B>| {
-            Fixed(Write::<_> { file: file(), alignment: None, buffer, offset: 0 })
-        };
-        self.write_all(buffer, length, write).await
+        let write = |buffer: Slice<B>| Fixed(WriteStream { file: file(), buffer });
+        match self.write_all(buffer, length, write).await {
+            // The first piece was refused, so nothing was written.
+            Err(failed) if is_unsupported(&failed.error) => {
+                self.sends_fixed.store(true, Ordering::Relaxed);
+                self.write_all_owned(failed.buffer).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn write_all<B, T>(
@@ -139,6 +156,20 @@ impl Stream {
                 outcome => return outcome,
             }
         }
+    }
+}
+
+/// Whether the kernel, one before Linux 6.18, can't write a registered buffer without raising
+/// `SIGPIPE` where the peer is gone.
+fn is_unsupported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOPNOTSUPP)
+}
+
+/// Refuses what the fixed opcode would refuse, for who goes on by another.
+fn check_fixed<B: FixedBuf>(buffer: B) -> Result<B, Failed<B>> {
+    match check_registered(&buffer) {
+        Ok(()) => Ok(buffer),
+        Err(error) => Err(Failed { error, buffer }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
-use ringhold_buffers::sync::atomic::{AtomicU64, Ordering};
+use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ringhold_runtime::poll_budget;
 use tokio::io::ReadBuf;
 
@@ -34,6 +34,8 @@ pub(crate) struct Stream {
     /// before it; [`NOT_DRAINED`] if it did not. The next one waits before it tries, since a try
     /// would most likely be in vain.
     drained: AtomicU64,
+    /// The kernel can't write registered buffers without raising `SIGPIPE`: they are sent.
+    pub(crate) sends_fixed: AtomicBool,
 }
 
 impl fmt::Debug for Stream {
@@ -44,8 +46,13 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(socket: Socket, is_emptied_by_short_reads: bool) -> Stream {
-        let drained = AtomicU64::new(NOT_DRAINED);
-        Stream { socket, sides: Arc::default(), is_emptied_by_short_reads, drained }
+        Stream {
+            socket,
+            sides: Arc::default(),
+            is_emptied_by_short_reads,
+            drained: AtomicU64::new(NOT_DRAINED),
+            sends_fixed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn side(&self, direction: Direction) -> &Side {

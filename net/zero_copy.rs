@@ -113,8 +113,8 @@ macro_rules! zero_copy {
     () => {
         /// Sends `buffer` without copying its bytes: the network reads them where they lie. Gives
         /// the count of bytes that are queued, which is all of them unless the connection broke in
-        /// the middle, and a [`Sending`](crate::Sending), which gives the buffer back when the peer
-        /// has acknowledged them. The next write need not wait for that.
+        /// the middle or they are 2 GiB or more, and a [`Sending`](crate::Sending), which gives the
+        /// buffer back when the peer has acknowledged them. The next write need not wait for that.
         ///
         /// It saves the copy of large buffers on their way to a network card. Where the card can't
         /// do it, and on the loopback interface, the kernel copies all the same, and the two

@@ -137,6 +137,11 @@ pipe! {
     /// As in tokio, `flush` and `shutdown` have nothing to do, and the pipe is still open after
     /// them.
     ///
+    /// A write to a child that reads no more is a `BrokenPipe`. Programs in Rust ignore `SIGPIPE`
+    /// from their start; in one that doesn't (its `main` is not Rust's, or has set the signal back)
+    /// the write raises none since Linux 6.18 (`RWF_NOSIGNAL`). Before, it ends the process there,
+    /// as every write to a pipe does.
+    ///
     /// # Cancel safety
     ///
     /// A write that is dropped has written nothing.

@@ -96,6 +96,11 @@ impl SocketAddress {
     /// Notes how much of the room the kernel has filled. It may say more than there was room for.
     pub(crate) fn set_length(&mut self, length: usize) {
         self.length = length.min(MOST_BYTES) as u32;
+        if i32::from(self.family()) == libc::AF_UNIX {
+            // Of a path that takes all the room for one Linux counts a NUL that it has no room for,
+            // and that it would refuse to be given.
+            self.length = self.length.min((UNIX_NAME + UNIX_NAME_BYTES) as u32);
+        }
     }
 
     /// The address in std's words, if it is one of the Internet's.

@@ -76,14 +76,18 @@ impl From<StdAddress> for SocketAddr {
     }
 }
 
+/// A path of 108 bytes, which a peer that is no program of std's may be bound to, is more than std
+/// can make an address of: it becomes one without a name.
 impl From<SocketAddr> for StdAddress {
     fn from(address: SocketAddr) -> StdAddress {
-        let converted = match (address.as_pathname(), address.as_abstract_name()) {
-            (Some(path), _) => StdAddress::from_pathname(path),
-            (None, Some(name)) => StdAddress::from_abstract_name(name),
-            (None, None) => StdAddress::from_pathname(""),
-        };
-        converted.expect("what the kernel has as an address is one")
+        let unnamed = || StdAddress::from_pathname("").expect("no name is one");
+        match (address.as_pathname(), address.as_abstract_name()) {
+            (Some(path), _) => StdAddress::from_pathname(path).unwrap_or_else(|_| unnamed()),
+            (None, Some(name)) => {
+                StdAddress::from_abstract_name(name).unwrap_or_else(|_| unnamed())
+            }
+            (None, None) => unnamed(),
+        }
     }
 }
 

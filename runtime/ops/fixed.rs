@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ringhold_buffers::ArenaId;
+use ringhold_buffers::{ArenaId, IoBuf};
 
 use crate::collector::Collector;
 use crate::fd::Fd;
@@ -65,6 +65,18 @@ fn unregistered() -> io::Error {
         "this lease comes from a pool that is not registered with the kernel, so there is no \
          fixed I/O on it; take the lease from the runtime's pool, or use read_at and write_at",
     )
+}
+
+/// Refuses what a fixed write refuses: a buffer that is not registered, or is empty.
+///
+/// # Errors
+///
+/// `InvalidInput`, in words.
+pub fn check_registered<B: IoBuf>(buffer: &B) -> io::Result<()> {
+    if buffer.arena().is_none() {
+        return Err(unregistered());
+    }
+    check_filled(buffer.bytes_init())
 }
 
 /// Refuses to write nothing: a lease that was never filled is a mistake, and `Ok(0)` would hide it.

@@ -9,6 +9,7 @@ use ringhold_buffers::IoBufMut;
 use crate::failed::Failed;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
+use crate::ops::segments::socket_length;
 
 /// Receives into a buffer, from the buffer's start; waits until there is something.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ unsafe impl<B: IoBufMut> Operation for Receive<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let file = types::Fd(self.file.descriptor());
-        let length = u32::try_from(self.buffer.bytes_total()).unwrap_or(u32::MAX);
+        let length = socket_length(self.buffer.bytes_total());
         opcode::Recv::new(file, self.buffer.stable_mut_ptr(), length).build().into()
     }
 

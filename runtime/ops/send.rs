@@ -9,6 +9,7 @@ use ringhold_buffers::IoBuf;
 use crate::failed::Failed;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
+use crate::ops::segments::socket_length;
 
 /// Sends a buffer's initialised bytes; waits until there is room for some of them.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let file = types::Fd(self.file.descriptor());
-        let length = u32::try_from(self.buffer.bytes_init()).unwrap_or(u32::MAX);
+        let length = socket_length(self.buffer.bytes_init());
         opcode::Send::new(file, self.buffer.stable_ptr(), length)
             .flags(libc::MSG_NOSIGNAL)
             .build()

@@ -12,6 +12,7 @@ use crate::fd::Fd;
 use crate::kernel::Cqe;
 use crate::op::{Entry, Operation};
 use crate::ops::fixed::check_filled;
+use crate::ops::segments::socket_length;
 
 /// Sends a buffer's initialised bytes without copying them.
 ///
@@ -85,7 +86,7 @@ unsafe impl<B: IoBuf, G: Send + 'static> Operation for SendZeroCopy<B, G> {
 
     fn entry(&mut self) -> Entry {
         let file = types::Fd(self.file.descriptor());
-        let length = u32::try_from(self.buffer.bytes_init()).unwrap_or(u32::MAX);
+        let length = socket_length(self.buffer.bytes_init());
         opcode::SendZc::new(file, self.buffer.stable_ptr(), length)
             .buf_index(self.buffer.arena().map(|arena| arena.slot))
             // With MSG_WAITALL the kernel itself goes on where there is room for a part only.

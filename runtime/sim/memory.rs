@@ -146,6 +146,21 @@ pub(crate) unsafe fn segments(address: u64, count: u32) -> Vec<Span> {
     spans.collect()
 }
 
+/// The memory that the segments of a message name.
+///
+/// # Safety
+///
+/// The address is that of a `msghdr`, which is the kernel's with all that its segments name (S1,
+/// S2).
+pub(crate) unsafe fn message(address: u64) -> Vec<Span> {
+    let header: *const libc::msghdr = ptr::with_exposed_provenance(address as usize);
+    // SAFETY: as the caller promises (S1, S2).
+    unsafe {
+        let message = &*header;
+        segments(message.msg_iov.expose_provenance() as u64, message.msg_iovlen as u32)
+    }
+}
+
 /// Where the answer of a `statx` goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer(usize);

@@ -52,7 +52,7 @@ impl World {
             Request::Read(transfer) => {
                 return self.receive(host, ring, operation, socket, (&transfer.spans, 0));
             }
-            Request::Send { span, .. } => self.send(host, socket, &[*span]),
+            Request::Send { spans, .. } => self.send(host, socket, spans),
             Request::Write(transfer) => self.send(host, socket, &transfer.spans),
             Request::Sync { .. } | Request::Allocate { .. } | Request::Truncate { .. } => {
                 Err(libc::EINVAL)

@@ -60,7 +60,7 @@ pub(crate) enum Request {
     Connect { file: FileName, address: SocketAddress },
     Receive { file: FileName, span: Span, flags: i32 },
     ReceiveMany { file: FileName, group: u16, in_bundles: bool },
-    Send { file: FileName, span: Span },
+    Send { file: FileName, spans: Vec<Span> },
     SendZeroCopy { file: FileName, span: Span, arena: Option<u16> },
     Shutdown { file: FileName, how: i32 },
     Call(CallAddress),
@@ -167,7 +167,11 @@ impl Request {
                 Request::ReceiveMany { file, group: sqe.buffer_index, in_bundles }
             }
             opcode::Recv::CODE => Request::Receive { file, span: span(), flags },
-            opcode::Send::CODE => Request::Send { file, span: span() },
+            opcode::Send::CODE => Request::Send { file, spans: vec![span()] },
+            // SAFETY: as the caller promises (S1, S2).
+            opcode::SendMsg::CODE => unsafe {
+                Request::Send { file, spans: memory::message(sqe.address) }
+            },
             opcode::SendZc::CODE => {
                 let arena = (sqe.ioprio & SEND_FIXED_BUFFER != 0).then_some(sqe.buffer_index);
                 Request::SendZeroCopy { file, span: span(), arena }
@@ -190,9 +194,8 @@ impl Request {
     pub(crate) fn sources(&self) -> &[Span] {
         match self {
             Request::Write(transfer) => &transfer.spans,
-            Request::Send { span, .. } | Request::SendZeroCopy { span, .. } => {
-                std::slice::from_ref(span)
-            }
+            Request::Send { spans, .. } => spans,
+            Request::SendZeroCopy { span, .. } => std::slice::from_ref(span),
             _ => &[],
         }
     }

@@ -4,13 +4,21 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::processes::Processes;
 use crate::uring::Linux;
 use crate::uring::sockets::MOST_PARTS;
+
+/// `RWF_NOSIGNAL`, since 6.18: a pipe that has lost its readers is an error and no `SIGPIPE`.
+const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+
+/// The kernel has said that it doesn't know how to write without the signal.
+static RAISES_SIGNALS: AtomicBool = AtomicBool::new(false);
 
 fn borrow<'a>(pipe: RawFd) -> BorrowedFd<'a> {
     // SAFETY: the caller has a counted owner of the pipe (S10) for as long as the call that it is
@@ -37,6 +45,13 @@ impl Processes for Linux {
     }
 
     fn write_now(&self, pipe: RawFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::writev(borrow(pipe), &buffers[..buffers.len().min(MOST_PARTS)])?)
+        let (pipe, buffers) = (borrow(pipe), &buffers[..buffers.len().min(MOST_PARTS)]);
+        if !RAISES_SIGNALS.load(Ordering::Relaxed) {
+            match rustix::io::pwritev2(pipe, buffers, u64::MAX, NO_SIGNAL) {
+                Err(Errno::OPNOTSUPP) => RAISES_SIGNALS.store(true, Ordering::Relaxed),
+                outcome => return Ok(outcome?),
+            }
+        }
+        Ok(rustix::io::writev(pipe, buffers)?)
     }
 }
