@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -177,7 +178,10 @@ fn what_is_no_file_is_not_waited_for() {
         0,
     )
     .unwrap();
+    let _socket = UnixListener::bind(site.root().join("socket")).unwrap();
     assert_eq!(site.get("/pipe").0, "404");
+    assert_eq!(site.get("/socket").0, "404");
+    assert_eq!(site.get("/socket/").0, "404");
     assert_eq!(site.get("/directory/inner/").0, "403");
     assert_eq!(site.get("/directory/inner").0, "301");
     assert_eq!(site.get("/nowhere/").0, "404");

@@ -42,6 +42,18 @@ impl Request {
     /// The request at the beginning of what has come, and how many bytes its head has; `None` if
     /// there is no whole one yet.
     pub fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
+        match minor_digit(bytes) {
+            // Of a later version with the same major number is understood what is in 1.1.
+            Some((place, b'2'..=b'9')) => {
+                let mut alike = bytes.to_vec();
+                alike[place] = b'1';
+                Request::parse_known(&alike)
+            }
+            _ => Request::parse_known(bytes),
+        }
+    }
+
+    fn parse_known(bytes: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
         let is_head = bytes.trim_ascii_start().starts_with(b"HEAD ");
         let refuse = |status| Refusal { status, is_head };
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -63,10 +75,22 @@ impl Request {
     }
 }
 
+/// The first line, as far as it has come.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let begun = bytes.trim_ascii_start();
+    begun.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii_end()
+}
+
+/// The minor number of HTTP/1, and where it stands.
+fn minor_digit(bytes: &[u8]) -> Option<(usize, u8)> {
+    let begin = bytes.len() - bytes.trim_ascii_start().len();
+    let (&digit, before) = first_line(bytes).split_last()?;
+    before.ends_with(b" HTTP/1.").then_some((begin + before.len(), digit))
+}
+
 /// Whether the first line ends with a version of HTTP that is not even alike.
 fn is_later(bytes: &[u8]) -> bool {
-    let line = bytes.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let version = line.trim_ascii_end().rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    let version = first_line(bytes).rsplit(|&byte| byte == b' ').next().unwrap_or_default();
     matches!(version, [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9'])
 }
 
@@ -194,6 +218,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n", true),
             ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", false),
+            ("GET / HTTP/1.2\r\nHost: x\r\n\r\n", true),
+            ("\r\nGET / HTTP/1.9\r\nHost: x\r\nConnection: close\r\n\r\n", false),
             ("GET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
         ] {
@@ -211,6 +237,8 @@ mod tests {
             ("get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("GET / HTTP/1.2\r\n\r\n", 400),
+            ("GET / HTTP/1.x\r\nHost: a\r\n\r\n", 400),
             ("GET / HTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
@@ -229,9 +257,10 @@ mod tests {
 
     #[test]
     fn a_part_of_a_head_is_waited_for() {
-        let text = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n";
-        for end in 0..text.len() {
-            assert!(Request::parse(&text.as_bytes()[..end]).unwrap().is_none(), "{end}");
+        for text in ["HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", "GET /a HTTP/1.7\r\nHost: x\r\n\r\n"] {
+            for end in 0..text.len() {
+                assert!(Request::parse(&text.as_bytes()[..end]).unwrap().is_none(), "{end}");
+            }
         }
         let refusal = Request::parse(b"HEAD / HTTP/1.1\r\n\r\n").unwrap_err();
         assert_eq!(refusal, Refusal { status: StatusCode::BAD_REQUEST, is_head: true });

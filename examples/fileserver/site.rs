@@ -136,12 +136,18 @@ fn status_of(error: &io::Error) -> StatusCode {
         _ if is_missing(error) => StatusCode::NOT_FOUND,
         // Where a link leads out of the root, nothing is told of what is there.
         CrossesDevices => StatusCode::NOT_FOUND,
+        // A socket can't be opened, nor a device that isn't there.
+        _ if is_no_file(error) => StatusCode::NOT_FOUND,
         PermissionDenied => StatusCode::FORBIDDEN,
         // Links in a circle.
         _ if error.raw_os_error() == Some(libc::ELOOP) => StatusCode::FORBIDDEN,
         _ if is_full(error) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV))
 }
 
 /// Whether there is no descriptor or no memory left.
