@@ -232,8 +232,14 @@ async fn drop_writes(watch: &Watch, random: &mut Random, drops: usize, direct: b
         let operations = (0..size).map(|_| {
             let block = random.below(BLOCKS);
             let mut lease = buffers::try_lease(PAGE).unwrap();
-            lease.resize(PAGE, block_byte(block));
-            boxed(file.write_fixed(lease, (block * PAGE) as u64))
+            // What is behind the filled bytes is somebody else's, who had the page before.
+            let length = if direct { PAGE } else { 1 + random.below(PAGE) };
+            lease.resize(length, block_byte(block));
+            let offset = (block * PAGE) as u64;
+            match random.below(2) {
+                0 => boxed(file.write_fixed(lease, offset)),
+                _ => boxed(file.write_at(lease, offset)),
+            }
         });
         let operations: Vec<_> = operations.collect();
         let flags: Vec<_> = (0..size).map(|_| Arc::new(Flag::default())).collect();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use ringhold_sim::{HostConfig, Simulation, for_each_seed, seeds};
 use runtime::fs::{self, File, OpenOptions};
 use runtime::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
 use tempfile::TempDir;
@@ -156,6 +157,54 @@ async fn a_buffered_write_is_waited_for_by_what_depends_on_it() {
     file.write_all(&[4; 100_000]).await.unwrap();
     file.close().await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 400_000);
+}
+
+/// On the simulated kernel, what is in flight at the same time completes in any order.
+#[test]
+fn a_length_is_set_after_the_write_that_was_buffered_before() {
+    for_each_seed(seeds(100), |seed| {
+        let mut simulation = Simulation::new(seed);
+        let host = simulation.host(HostConfig::new("writer"));
+        simulation.start(host, || async {
+            let mut file = File::create_new("/file").await?;
+            for length in [4_000, 6_000, 1] {
+                file.rewind().await?;
+                file.write_all(&[1; 10_000]).await?;
+                file.set_len(length).await?;
+                file.flush().await?;
+                assert_eq!(fs::metadata("/file").await?.len(), length);
+            }
+            std::io::Result::Ok(())
+        });
+        simulation.run()
+    });
+}
+
+/// What was written through the cursor is as durable after a sync as what was written by an offset.
+#[test]
+fn a_sync_makes_the_write_durable_that_was_buffered_before() {
+    for_each_seed(seeds(100), |seed| {
+        let mut simulation = Simulation::new(seed);
+        let host = simulation.host(HostConfig::new("writer"));
+        simulation.start(host, move || async move {
+            let mut file = File::create_new("/file").await?;
+            File::open("/").await?.sync_all().await?;
+            file.write_all(&[7; 10_000]).await?;
+            match seed % 2 {
+                0 => file.sync_all().await?,
+                _ => file.sync_data().await?,
+            }
+            // Ends before the file is dropped, which would write it, too.
+            std::future::pending::<std::io::Result<()>>().await
+        });
+        simulation.run_for(std::time::Duration::from_secs(60))?;
+        simulation.lose_power(host);
+        simulation.start(host, || async {
+            assert!(fs::read("/file").await? == [7; 10_000], "what was synced is gone");
+            std::io::Result::Ok(())
+        });
+        simulation.run()
+    });
 }
 
 #[runtime::test]

@@ -7,12 +7,14 @@ use std::cell::RefCell;
 use std::future::{poll_fn, ready};
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
 use ringhold_runtime::{Builder, Donor, Kernel, KernelConfig, System};
+use ringhold_sim::{HostConfig, Simulation, seeds};
 use runtime::runtime::StartError;
 use runtime::task::{spawn, spawn_on, yield_now};
 use watched::Random;
@@ -98,6 +100,36 @@ fn the_same_seed_draws_the_same_branches() {
     assert_eq!(drawn_on_a_shard(seed), drawn, "seed {seed}");
     assert_ne!(drawn_on_a_shard(seed.wrapping_add(1)), drawn, "seed {seed}");
     assert_ne!(drawn.0, drawn.1, "both draw from the one generator of their shard");
+}
+
+/// What tasks of two simulated shards draw, one after the other.
+fn drawn_in_a_simulation(seed: u64) -> Vec<Vec<u32>> {
+    let drawn = Rc::new(RefCell::new(Vec::new()));
+    let mut simulation = Simulation::new(seed);
+    let host = simulation.host(HostConfig::new("host").shards(2));
+    let log = drawn.clone();
+    simulation.start(host, move || {
+        let log = log.clone();
+        async move {
+            for shard in [0, 1, 1, 0] {
+                let numbers = spawn_on(shard, || numbers(50)).await?;
+                log.borrow_mut().push(numbers);
+            }
+            io::Result::Ok(())
+        }
+    });
+    simulation.run().unwrap();
+    drawn.take()
+}
+
+#[test]
+fn a_simulated_shard_draws_what_the_seed_of_the_simulation_says() {
+    for seed in seeds(20) {
+        let drawn = drawn_in_a_simulation(seed);
+        assert_eq!(drawn_in_a_simulation(seed), drawn, "seed {seed}");
+        assert_ne!(drawn_in_a_simulation(seed + 1000), drawn, "seed {seed}");
+        assert_ne!(drawn[0], drawn[1], "seed {seed}: each shard has a generator of its own");
+    }
 }
 
 #[test]

@@ -102,6 +102,40 @@ fn sleeps_are_never_early_and_a_second_late_at_most() {
     assert!(worst < Duration::from_secs(1), "a sleep was late by {worst:?}");
 }
 
+/// Time limits and intervals are no earlier than sleeps, polled by tasks of every shard.
+#[test]
+fn timeouts_and_ticks_are_never_early() {
+    let mut random = Random::seeded();
+    let tasks = (0..3_000).map(|number| {
+        let duration = Duration::from_nanos(1 + random.below(100_000_000));
+        (number, duration)
+    });
+    let tasks: Vec<_> = tasks.collect();
+    shards(2).block_on(async {
+        let tasks = tasks.into_iter().map(|(number, duration)| {
+            runtime::spawn_on(number % 2, move || async move {
+                let start = std::time::Instant::now();
+                let ends = match number % 3 {
+                    0 => timeout(duration, pending::<()>()).await.is_err(),
+                    1 => timeout_at(Instant::now() + duration, pending::<()>()).await.is_err(),
+                    _ => {
+                        let mut ticks = interval(duration);
+                        // The first one is at once.
+                        ticks.tick().await;
+                        ticks.tick().await;
+                        true
+                    }
+                };
+                let took = start.elapsed();
+                assert!(ends && took >= duration, "{number}: {duration:?} took {took:?}");
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+    });
+}
+
 #[runtime::test]
 async fn a_sleep_that_is_due_is_ready_at_once() {
     let now = Instant::now();

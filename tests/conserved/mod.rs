@@ -115,6 +115,7 @@ pub fn conserve<G: Ground>(make: impl AsyncFn(PathBuf) -> G) {
             .run(churn(&make, &watch, &mut random, operations / RINGS.len()))
             .unwrap();
         watch.balance();
+        watch.all_have_unregistered();
         let second = Duration::from_secs(1);
         proc::becomes("the count of descriptors", before, second, proc::open_descriptors);
         proc::becomes("the pinned memory", 0, second, proc::pinned_bytes);

@@ -99,6 +99,8 @@ pub struct Watch {
     pub most_entries: AtomicI64,
     /// Enters that failed on request.
     pub failed_enters: AtomicU64,
+    /// Shards that have unregistered what was pinned for them.
+    unregistered: AtomicU64,
     /// The most bytes that one completion has brought in buffers of a group.
     pub most_picked: AtomicI64,
 }
@@ -158,6 +160,14 @@ impl Watch {
         assert!(book.inside.is_empty(), "still in the kernel: {:?}", book.inside);
         assert_eq!(self.taken.load(Ordering::SeqCst), self.resolved.load(Ordering::SeqCst));
         assert_eq!(self.entries(), 0, "cancels without completions");
+    }
+
+    /// Every shard that was started has given back what was pinned for it, rather than leave that
+    /// to the end of its ring, which the kernel sees to in its own time.
+    #[track_caller]
+    pub fn all_have_unregistered(&self) {
+        let counts = [&self.shards, &self.unregistered].map(|it| it.load(Ordering::SeqCst));
+        assert_eq!(counts[0], counts[1], "shards, and those that have unregistered");
     }
 
     fn take(&self, shard: u64, user_data: u64, opcode: u8) {
@@ -392,6 +402,7 @@ unsafe impl Kernel for WatchedKernel {
     }
 
     fn unregister(&mut self) {
+        self.watch.unregistered.fetch_add(1, Ordering::SeqCst);
         self.linux.unregister();
     }
 }
