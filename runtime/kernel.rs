@@ -176,11 +176,14 @@ pub struct KernelConfig {
     pub completions: u32,
     /// Slots of the table of registered files.
     pub files: u32,
+    /// Whether the completion queue may be made larger than that where memory isn't short. No more
+    /// operations go to the kernel by it.
+    pub roomy: bool,
 }
 
 impl Default for KernelConfig {
     fn default() -> KernelConfig {
-        KernelConfig { submissions: 256, completions: 512, files: 4096 }
+        KernelConfig { submissions: 256, completions: 512, files: 4096, roomy: true }
     }
 }
 

@@ -4,14 +4,19 @@
 //! `RINGHOLD_OVERLOAD_SECONDS` sets how long each load lasts.
 
 mod common;
+mod held;
 mod watched;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::limits::Resource;
 use common::{count, isolated, proc};
+use futures::future::join_all;
+use held::Account;
+use ringhold_runtime::Op;
+use ringhold_runtime::ops::Nop;
 use runtime::net::{TcpListener, UdpSocket, UnixStream};
 use runtime::sync::mpsc;
 use runtime::time::{sleep, timeout};
@@ -140,4 +145,39 @@ fn accepts_of_two_shards_that_are_given_up_leave_nothing_behind() {
         watch(2 * LOOPS, &rounds).await;
     });
     accepted.unwrap();
+}
+
+#[test]
+fn a_kernel_that_is_late_with_completions_is_given_no_more_than_is_alive() {
+    let _watchdog = watchdog("a late kernel", 3 * deadline().as_secs());
+    for completions_an_enter in [1, 4, 20] {
+        let account = Account::new();
+        account.completions_an_enter.store(completions_an_enter, Ordering::SeqCst);
+        account.builder(1, (256, 512)).run(time_limits(200)).unwrap();
+        account.balances();
+    }
+}
+
+#[test]
+fn what_the_kernel_keeps_back_is_asked_for_before_tasks_go_on() {
+    let _watchdog = watchdog("laps", 60);
+    let account = Account::new();
+    account.completions_an_enter.store(20, Ordering::SeqCst);
+    let turns = account.builder(1, (256, 512)).run(async {
+        let done = Arc::new(AtomicBool::new(false));
+        let set = done.clone();
+        drop(task::spawn(async move {
+            join_all((0..240).map(|_| Op::new(Nop))).await;
+            set.store(true, Ordering::Relaxed);
+        }));
+        let mut turns = 0;
+        while !done.load(Ordering::Relaxed) {
+            task::yield_now().await;
+            turns += 1;
+        }
+        turns
+    });
+    // Twelve enters let them arrive; without a lap each of them would be a turn.
+    let turns = turns.unwrap();
+    assert!(turns < 8, "it took {turns} turns");
 }

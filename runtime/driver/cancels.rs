@@ -29,10 +29,12 @@ use crate::sqe::Sqe;
 const PAUSE: u64 = u64::MAX;
 
 /// So many cancels between two enters are sent without a look at how long they take.
-const UNMEASURED: u32 = 16;
+const UNMEASURED: u32 = 8;
 
-/// The sizes of a batch, whose time is measured.
-const LEAST: u32 = 4;
+/// The sizes of a batch, whose time is measured. Each turn begins with the first: how long the one
+/// before has taken says nothing of those that come now.
+const LEAST: u32 = 1;
+pub(super) const FIRST: u32 = 8;
 const MOST: u32 = 1024;
 
 /// What a batch may take, and less than which lets the next one be larger.
@@ -61,6 +63,7 @@ static PAUSES: [types::Timespec; 7] = [
 /// By when their operations were pushed.
 type ByAge = BTreeSet<(u64, Key)>;
 
+#[derive(Default)]
 pub(super) struct Cancels {
     /// They go before all operations: what they end makes room.
     waiting: ByAge,
@@ -68,8 +71,6 @@ pub(super) struct Cancels {
     later: ByAge,
     /// How many batches were taken from `waiting` since it was empty.
     batches: u32,
-    /// How large the next batch may be.
-    batch: u32,
     /// Have ended nothing, and are sent again when the pause is over.
     in_vain: Vec<Key>,
     /// A pause is to be asked for.
@@ -80,22 +81,6 @@ pub(super) struct Cancels {
     is_measured: bool,
     /// How many have passed since the last one after which there was nothing to send again.
     pauses: usize,
-}
-
-impl Default for Cancels {
-    fn default() -> Cancels {
-        Cancels {
-            waiting: ByAge::new(),
-            later: ByAge::new(),
-            batches: 0,
-            batch: 2 * UNMEASURED,
-            in_vain: Vec::new(),
-            wants_pause: false,
-            is_pausing: false,
-            is_measured: false,
-            pauses: 0,
-        }
-    }
 }
 
 impl Cancels {
@@ -134,14 +119,17 @@ impl Cancels {
             self.wants_pause = true;
         }
     }
+}
 
-    /// Makes the next batch such that it takes neither long nor much less than it may.
-    fn fit(&mut self, was_full: bool, took: Duration) {
-        if took > LONG {
-            self.batch = (self.batch / 2).max(LEAST);
-        } else if was_full && took < SHORT {
-            self.batch = (self.batch * 2).min(MOST);
-        }
+/// How large the batch after this one may be, so that it takes neither long nor much less than it
+/// may.
+fn fitting(batch: u32, was_full: bool, took: Duration) -> u32 {
+    if took > LONG {
+        (batch / 2).max(LEAST)
+    } else if was_full && took < SHORT {
+        (batch * 4).min(MOST)
+    } else {
+        batch
     }
 }
 
@@ -206,7 +194,7 @@ impl Driver {
         }
         self.push_pause();
         let begun = self.kernel.now();
-        let mut room = self.cancels.batch;
+        let mut room = self.lag.batch;
         self.cancels.batches += 1;
         while room > 0
             && let Some(key) = self.cancels.pop()
@@ -223,7 +211,7 @@ impl Driver {
         }
         let is_taken = self.enter_once(Wait::No);
         let took = self.kernel.now().saturating_duration_since(begun);
-        self.cancels.fit(room == 0, took);
+        self.lag.batch = fitting(self.lag.batch, room == 0, took);
         self.lag.note_spent(took);
         is_taken
     }

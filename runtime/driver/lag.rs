@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::driver::Driver;
+use crate::driver::cancels::FIRST;
 use crate::kernel::Wait;
 
 /// As many completions as one enter brings at least, if it keeps any back. Fewer need no look.
@@ -20,14 +21,21 @@ const LAPS: u32 = 64;
 const LONGEST: Duration = Duration::from_micros(1000);
 
 /// How far the shard has come with the kernel since it entered last.
-#[derive(Default)]
 pub(super) struct Lag {
     fetched: u32,
     laps: u32,
     /// Cancels that were sent without waiting for their turn.
     pub(super) cancels: u32,
-    /// What those that did have taken.
+    /// How many of those that wait go next.
+    pub(super) batch: u32,
+    /// What these have taken.
     spent_micros: u32,
+}
+
+impl Default for Lag {
+    fn default() -> Lag {
+        Lag { fetched: 0, laps: 0, cancels: 0, batch: FIRST, spent_micros: 0 }
+    }
 }
 
 impl Lag {

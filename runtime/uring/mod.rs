@@ -132,7 +132,7 @@ impl Uring {
         let capacity = Capacity {
             submissions: parameters.sq_entries(),
             // One completion is kept for the wake-up.
-            operations: parameters.cq_entries() - 1,
+            operations: config.completions - 1,
             files: u32::try_from(files).unwrap_or(u32::MAX),
         };
         let no_iowait = parameters.is_feature_no_iowait();

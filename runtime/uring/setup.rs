@@ -3,9 +3,10 @@
 #![allow(unsafe_code)] // System calls that the crate has no wrapper for.
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr;
 use std::time::{Duration, Instant};
+use std::{ptr, thread};
 
 use io_uring::types::SubmitArgs;
 use io_uring::{EnterFlags, IoUring};
@@ -17,9 +18,23 @@ use crate::uring::limits;
 /// How long locked memory that another ring has just given back may take to arrive.
 const LATE_MEMORY: Duration = Duration::from_millis(500);
 
+/// The length of a completion queue that is made larger than asked, and of those that are tried
+/// where that is too much. The kernel finds what is to be cancelled in as many lists as a 32nd of
+/// it (docs/decisions/0031-cancels-go-newest-first-and-a-few-at-a-time.md).
+const ROOMY: [u32; 3] = [4096, 2048, 1024];
+
+/// The part of the user's locked memory that all shards of such a runtime may have for it.
+const ROOMY_SHARE: u64 = 32;
+
 /// A ring with every flag that this kernel has of: single issuer, deferred task work with its flag,
 /// no array of submission indices (6.6), and submitting on after an error.
 pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
+    if let Some(ring) = roomy_completions(config).and_then(|completions| {
+        let roomy = KernelConfig { completions, ..*config };
+        build(&roomy, true).or_else(|_| build(&roomy, false)).ok()
+    }) {
+        return enterable(ring, config);
+    }
     let deadline = Instant::now() + LATE_MEMORY;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -37,9 +52,20 @@ pub(super) fn ring(config: &KernelConfig) -> Result<IoUring, StartError> {
         if error.raw_os_error() != Some(libc::ENOMEM) || Instant::now() >= deadline {
             return Err(explain(error, config));
         }
-        std::thread::sleep(pause);
+        thread::sleep(pause);
         pause *= 2;
     }
+}
+
+/// How long the queue of completions may be made beyond what was asked for.
+fn roomy_completions(config: &KernelConfig) -> Option<u32> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let may_take = limits::locked_memory_limit().map(|limit| limit / ROOMY_SHARE / cores as u64);
+    let fits = |completions: &u32| {
+        let bytes = ring_bytes(&KernelConfig { completions: *completions, ..*config });
+        *completions > config.completions && may_take.is_none_or(|most| bytes <= most)
+    };
+    ROOMY.into_iter().filter(|_| config.roomy).find(fits)
 }
 
 /// A filter may let rings be made and not entered: that is to be found at the start, and not by the
@@ -188,6 +214,18 @@ impl EnterWith {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_is_made_larger_only_where_that_was_left_open() {
+        let default = KernelConfig::default();
+        let exact = KernelConfig { roomy: false, ..default };
+        assert_eq!(ring(&exact).unwrap().params().cq_entries(), 512);
+        let roomy = ring(&default).unwrap().params().cq_entries();
+        match limits::locked_memory_limit() {
+            None => assert_eq!(roomy, 4096),
+            Some(_) => assert!([512, 1024, 2048, 4096].contains(&roomy), "{roomy}"),
+        }
+    }
 
     #[test]
     fn the_ring_is_entered_by_its_registered_index() {

@@ -41,6 +41,8 @@ pub struct Account {
     shards: AtomicUsize,
     /// Cancels find nothing, so that an operation whose time doesn't come is stuck.
     pub refuses_cancels: AtomicBool,
+    /// How many completions one enter lets arrive; 0 for all that there are.
+    pub completions_an_enter: AtomicUsize,
     /// The next enter fails with an error that no kernel gives.
     pub breaks: AtomicBool,
     /// Buffers that were freed while the kernel had them.
@@ -174,6 +176,7 @@ impl System for HeldSystem {
             account: self.account.clone(),
             shard: self.account.shards.fetch_add(1, Ordering::SeqCst),
             answers: VecDeque::new(),
+            left: usize::MAX,
         }))
     }
 
@@ -231,8 +234,10 @@ struct HeldKernel {
     linux: Box<dyn Kernel>,
     account: Arc<Account>,
     shard: usize,
-    /// Completions of refused cancels, which Linux knows nothing of.
+    /// Completions of refused cancels, which Linux knows nothing of; and those that are kept back.
     answers: VecDeque<Cqe>,
+    /// How many may arrive before the next enter.
+    left: usize,
 }
 
 // SAFETY: every entry but a cancel goes to Linux unchanged, and its completion comes from there; a
@@ -267,20 +272,29 @@ unsafe impl Kernel for HeldKernel {
         if self.account.breaks.swap(false, Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::EBADFD));
         }
+        self.left = match self.account.completions_an_enter.load(Ordering::SeqCst) {
+            0 => usize::MAX,
+            limit => limit,
+        };
         self.linux.enter(if self.answers.is_empty() { wait } else { Wait::No })
     }
 
     fn reap(&mut self, batch: &mut Vec<Cqe>) {
         let before = batch.len();
         self.linux.reap(batch);
-        let mut addresses = self.account.addresses();
-        for cqe in batch[before..].iter().filter(|cqe| !cqe.has_more()) {
-            addresses.remove(&(self.shard, cqe.user_data));
+        if self.left < usize::MAX {
+            self.answers.extend(batch.drain(before..));
         }
         while batch.len() < batch.capacity()
+            && self.left > 0
             && let Some(answer) = self.answers.pop_front()
         {
             batch.push(answer);
+            self.left -= usize::from(self.left < usize::MAX);
+        }
+        let mut addresses = self.account.addresses();
+        for cqe in batch[before..].iter().filter(|cqe| !cqe.has_more()) {
+            addresses.remove(&(self.shard, cqe.user_data));
         }
     }
 

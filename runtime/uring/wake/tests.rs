@@ -11,7 +11,7 @@ use crate::uring::{Uring, setup};
 const TOO_LONG: Duration = Duration::from_secs(20);
 
 fn config() -> KernelConfig {
-    KernelConfig { submissions: 4, completions: 8, ..KernelConfig::default() }
+    KernelConfig { submissions: 4, completions: 8, roomy: false, ..KernelConfig::default() }
 }
 
 /// A ring of each way; the first is what this kernel was found to have.
