@@ -162,7 +162,7 @@ pub mod __private {
 
     /// Ends a program whose runtime could not start.
     pub fn start_failed(error: std::io::Error) -> ! {
-        eprintln!("the runtime could not start: {error}");
+        ringhold_runtime::foreign::report(format_args!("the runtime could not start: {error}"));
         std::process::exit(1)
     }
 }

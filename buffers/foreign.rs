@@ -29,12 +29,22 @@ pub fn run<R>(code: impl FnOnce() -> R) -> thread::Result<R> {
     catch_unwind(AssertUnwindSafe(code))
 }
 
+/// Runs foreign code, and returns what it returned unless it panicked.
+#[inline]
+pub fn attempt<R>(code: impl FnOnce() -> R) -> Option<R> {
+    match run(code) {
+        Ok(returned) => Some(returned),
+        Err(payload) => {
+            discard_payload(payload);
+            None
+        }
+    }
+}
+
 /// Runs foreign code of which nobody awaits an outcome.
 #[inline]
 pub fn contain(code: impl FnOnce()) {
-    if let Err(payload) = run(code) {
-        discard_payload(payload);
-    }
+    attempt(code);
 }
 
 /// Drops what may have a foreign destructor.
@@ -56,19 +66,48 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
+/// What a panic brought, for whoever asks for it. Dropping it doesn't unwind.
+#[derive(Debug)]
+pub struct Payload(Option<Box<dyn Any + Send>>);
+
+impl Payload {
+    /// The payload of a panic that was caught.
+    pub fn new(payload: Box<dyn Any + Send>) -> Payload {
+        Payload(Some(payload))
+    }
+
+    /// A look at it.
+    pub fn get(&self) -> &(dyn Any + Send) {
+        self.0.as_deref().expect("it is there until it is taken")
+    }
+
+    /// Takes it out of our care.
+    pub fn take(mut self) -> Box<dyn Any + Send> {
+        self.0.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(payload) = self.0.take() {
+            discard_payload(payload);
+        }
+    }
+}
+
 /// A waker that was given to us. Neither waking nor dropping it unwinds.
 ///
 /// Whatever keeps a waker for later keeps it as this, so that no way out, unwinding included, drops
 /// it bare.
 #[derive(Debug)]
-pub struct ForeignWaker(Option<Waker>);
+pub struct ForeignWaker(Waker);
 
 impl ForeignWaker {
     /// A copy of the waker of whoever polls. Cloning it is foreign code, and a panic of that is the
     /// poll's.
     #[inline]
     pub fn of(waker: &Waker) -> ForeignWaker {
-        ForeignWaker(Some(waker.clone()))
+        ForeignWaker(waker.clone())
     }
 
     /// One that does nothing.
@@ -82,33 +121,28 @@ impl ForeignWaker {
     pub fn wake(self) {
         // By reference: a waker that panics in `wake` would be dropped while that unwinds, and
         // ended the process if it panicked there, too.
-        contain(|| {
-            if let Some(waker) = &self.0 {
-                waker.wake_by_ref();
-            }
-        });
+        contain(|| self.0.wake_by_ref());
     }
 
     /// Whether `waker` would wake the same.
     #[inline]
     pub fn will_wake(&self, waker: &Waker) -> bool {
-        self.0.as_ref().is_some_and(|known| known.will_wake(waker))
+        self.0.will_wake(waker)
     }
 }
 
 impl From<Waker> for ForeignWaker {
     #[inline]
     fn from(waker: Waker) -> ForeignWaker {
-        ForeignWaker(Some(waker))
+        ForeignWaker(waker)
     }
 }
 
 impl Drop for ForeignWaker {
     #[inline]
     fn drop(&mut self) {
-        if let Some(waker) = self.0.take() {
-            discard(waker);
-        }
+        // What is left in its place does nothing when it is dropped.
+        discard(mem::replace(&mut self.0, Waker::noop().clone()));
     }
 }
 

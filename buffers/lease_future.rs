@@ -12,6 +12,7 @@ use crate::{
     Lease,
     block::Block,
     error::LeaseError,
+    foreign::ForeignWaker,
     pool::Shared,
     request::{Request, Step},
 };
@@ -54,7 +55,7 @@ impl LeaseFuture {
                     self.shared.grow(growth, request)?;
                 }
                 Step::Retire(arenas) => self.shared.retire(arenas),
-                Step::NeedWaker => fresh = Some(context.waker().clone()),
+                Step::NeedWaker => fresh = Some(ForeignWaker::of(context.waker())),
                 Step::Wait => return Poll::Pending,
             }
         }

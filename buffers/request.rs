@@ -1,8 +1,6 @@
 //! A request for a lease, the steps it goes through, and what it is granted.
 #![forbid(unsafe_code)]
 
-use std::task::Waker;
-
 use crate::{
     error::LeaseError,
     foreign::{self, ForeignWaker},
@@ -62,8 +60,8 @@ pub(crate) struct Request {
 /// Wakers to be woken, and to be dropped, once the lock is released: both is foreign code.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    pub(crate) wake: Vec<Waker>,
-    pub(crate) discard: Vec<Waker>,
+    pub(crate) wake: Vec<ForeignWaker>,
+    pub(crate) discard: Vec<ForeignWaker>,
 }
 
 impl Outbox {
@@ -71,7 +69,7 @@ impl Outbox {
     pub(crate) fn deliver(self) {
         let Outbox { wake, discard } = self;
         // One that panics must not cost another one its turn, nor the caller its lease.
-        foreign::wake_all(wake.into_iter().map(ForeignWaker::from));
-        discard.into_iter().for_each(foreign::discard);
+        foreign::wake_all(wake);
+        drop(discard);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     LARGEST_ARENA, Occupancy, PAGE, PoolConfig,
     error::{Cause, LeaseError},
+    foreign::ForeignWaker,
     pool::Shared,
     region::{Region, locked_memory_limit},
     registrar::{ArenaId, Registrar, Retiring},
@@ -102,7 +103,7 @@ impl State {
         &mut self,
         request: &mut Request,
         waker: &Waker,
-        fresh: &mut Option<Waker>,
+        fresh: &mut Option<ForeignWaker>,
     ) -> Step {
         let ticket = match request.ticket {
             Some(ticket) => {
@@ -414,7 +415,7 @@ impl State {
         wakers.extend(departure.waker);
     }
 
-    fn park(&mut self, ticket: Ticket, waker: &Waker, fresh: &mut Option<Waker>) -> Step {
+    fn park(&mut self, ticket: Ticket, waker: &Waker, fresh: &mut Option<ForeignWaker>) -> Step {
         if !self.waiters.would_wake(ticket, waker) {
             let Some(waker) = fresh.take() else { return Step::NeedWaker };
             let old = self.waiters.replace_waker(ticket, waker);

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, task::Waker, time::Instant};
 
+use crate::foreign::ForeignWaker;
+
 use crate::{error::LeaseError, request::Grant};
 
 /// Names one waiter. Later waiters have greater tickets.
@@ -12,14 +14,14 @@ pub(crate) type Ticket = u64;
 struct Waiter {
     length: usize,
     /// Taken when it is woken without an answer, so that it is woken once.
-    waker: Option<Waker>,
+    waker: Option<ForeignWaker>,
     since: Option<Instant>,
 }
 
 /// What is known of a waiter that left the queue, for the caller to drop outside of the lock.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    pub(crate) waker: Option<Waker>,
+    pub(crate) waker: Option<ForeignWaker>,
     pub(crate) since: Option<Instant>,
 }
 
@@ -43,7 +45,7 @@ impl Waiters {
     }
 
     /// Puts a waiter at the end.
-    pub(crate) fn push(&mut self, length: usize, waker: Waker) -> Ticket {
+    pub(crate) fn push(&mut self, length: usize, waker: ForeignWaker) -> Ticket {
         let ticket = self.next;
         self.next += 1;
         self.queue.insert(ticket, Waiter { length, waker: Some(waker), since: None });
@@ -76,12 +78,16 @@ impl Waiters {
     }
 
     /// Gives the waiter another waker, and returns the one it had.
-    pub(crate) fn replace_waker(&mut self, ticket: Ticket, waker: Waker) -> Option<Waker> {
+    pub(crate) fn replace_waker(
+        &mut self,
+        ticket: Ticket,
+        waker: ForeignWaker,
+    ) -> Option<ForeignWaker> {
         self.queued(ticket).waker.replace(waker)
     }
 
     /// Takes the waker of the waiter whose turn it is.
-    pub(crate) fn take_head_waker(&mut self) -> Option<Waker> {
+    pub(crate) fn take_head_waker(&mut self) -> Option<ForeignWaker> {
         self.queue.first_entry().and_then(|mut entry| entry.get_mut().waker.take())
     }
 

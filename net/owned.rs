@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use ringhold_buffers::sync::atomic::Ordering;
 use ringhold_buffers::{FixedBuf, FixedBufMut, IoBuf, IoBufMut, Slice};
 use ringhold_runtime::ops::{
-    Fixed, Keeper, Kept, Read, Receive, Send as SendOp, SendVectored, WriteStream,
-    check_registered, fill,
+    Fixed, Keeper, Kept, Read, Receive, Send as SendOp, SendVectored, WriteStream, check_registered,
 };
 use ringhold_runtime::{Failed, Op, Operation};
 
@@ -119,7 +118,7 @@ impl Stream {
         let side = self.side(Direction::In);
         if side.may_hold_something() {
             self.settle(Direction::In).await;
-            match side.deliver(false, |bytes: &[u8]| fill(&mut buffer, bytes)) {
+            match side.deliver_into(&mut buffer) {
                 Some(Ok(count)) => return Ok((count, buffer)),
                 Some(Err(error)) => return Err(Failed { error, buffer }),
                 None => {}

@@ -9,12 +9,12 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use ringhold_buffers::IoBuf;
 use ringhold_buffers::foreign::{self, ForeignWaker};
 use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_buffers::{IoBuf, IoBufMut};
 use ringhold_runtime::Failed;
-use ringhold_runtime::ops::Keeper;
+use ringhold_runtime::ops::{Keeper, fill};
 
 /// A direction of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,16 @@ impl Side {
         Poll::Pending
     }
 
+    /// Changes how many orphans are in flight, and wakes those who wait for there to be none.
+    #[cold]
+    fn count(&self, change: impl FnOnce(&AtomicU32) -> u32) {
+        let waiting = {
+            let mut kept = self.lock();
+            if change(&self.orphans) == 0 { std::mem::take(&mut kept.waiting) } else { Vec::new() }
+        };
+        foreign::wake_all(waiting);
+    }
+
     /// Whether an orphan is in flight.
     #[inline]
     pub(crate) fn has_orphan(&self) -> bool {
@@ -138,6 +148,25 @@ impl Side {
         Some(Ok(taken))
     }
 
+    /// Moves what is kept here into a user's buffer. That runs the buffer's code, so it is done
+    /// without the lock, and what it doesn't take, or panics over, stays here.
+    #[cold]
+    pub(crate) fn deliver_into<B: IoBufMut>(&self, buffer: &mut B) -> Option<io::Result<usize>> {
+        let room = buffer.bytes_total();
+        let mut bytes = Vec::new();
+        let delivered = self.deliver(false, |kept| {
+            bytes.extend_from_slice(&kept[..room.min(kept.len())]);
+            bytes.len()
+        });
+        if let Err(error) = delivered? {
+            return Some(Err(error));
+        }
+        let mut untaken = Untaken { side: self, bytes: &bytes };
+        let count = fill(buffer, &bytes);
+        untaken.bytes = &bytes[count..];
+        Some(Ok(count))
+    }
+
     /// Adds what was read to what is kept.
     pub(crate) fn add(&self, bytes: &[u8]) {
         let mut kept = self.lock();
@@ -153,6 +182,22 @@ impl Side {
         if error.raw_os_error().is_some_and(|number| !ours.contains(&number)) {
             self.lock().error = Some(error);
             self.holds.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Kept bytes that go back to where they were, before all others.
+struct Untaken<'a> {
+    side: &'a Side,
+    bytes: &'a [u8],
+}
+
+impl Drop for Untaken<'_> {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            let mut kept = self.side.lock();
+            self.bytes.iter().rev().for_each(|&byte| kept.bytes.push_front(byte));
+            self.side.holds.store(true, Ordering::Release);
         }
     }
 }
@@ -187,12 +232,7 @@ impl Drop for Ticket {
 impl Ticket {
     #[cold]
     fn bury(&mut self) {
-        let waiting = {
-            let mut kept = self.side().lock();
-            let before = self.side().orphans.fetch_sub(1, Ordering::AcqRel);
-            if before == 1 { std::mem::take(&mut kept.waiting) } else { Vec::new() }
-        };
-        foreign::wake_all(waiting);
+        self.side().count(|orphans| orphans.fetch_sub(1, Ordering::AcqRel).wrapping_sub(1));
     }
 }
 
@@ -251,7 +291,8 @@ impl Drop for Awaiting<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_open {
-            self.side.orphans.fetch_add(1, Ordering::AcqRel);
+            // Where finishing the operation panicked, its ticket went first.
+            self.side.count(|orphans| orphans.fetch_add(1, Ordering::AcqRel).wrapping_add(1));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::context;
 use crate::inbox::Message;
 use crate::kernel::{ArenaEntry, Donor, Kernel, System};
 use crate::registry::Remote;
+use crate::telling::tell;
 
 /// The master table of a runtime's pool.
 pub(crate) struct Arenas {
@@ -152,7 +153,7 @@ impl Registrar for Arenas {
                 drop(detachment);
                 // Pages stay pinned until the ring is closed; no lease names them.
                 if let Err(error) = detached {
-                    tracing::warn!(%error, slot = arena.slot, "a registered buffer was kept");
+                    tell!(warn, %error, slot = arena.slot, "a registered buffer was kept");
                 }
             })));
         }

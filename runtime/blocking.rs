@@ -15,6 +15,7 @@ use crate::context::{self, GroupScope, HandleScope};
 use crate::handle::Handle;
 use crate::kernel::System;
 use crate::task::{Id, JoinHandle, TaskGroup, TaskRef, new_task};
+use crate::telling::tell;
 use crate::time::clock::Hold;
 
 thread_local! {
@@ -190,7 +191,7 @@ impl Inner {
         }
         let dropped = std::mem::take(&mut state.queue);
         drop(state);
-        tracing::error!(%error, "no thread could be started for blocking closures");
+        tell!(error, %error, "no thread could be started for blocking closures");
         dropped.into_iter().for_each(Job::cancel);
     }
 

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ringhold_buffers::PoolConfig;
+use ringhold_buffers::{PoolConfig, foreign};
 
 use crate::kernel::{KernelConfig, System};
 use crate::runtime::{self, Runtime};
@@ -53,19 +52,21 @@ pub(crate) struct ThreadHooks {
 
 impl ThreadHooks {
     pub(crate) fn name(&self, role: &str) -> String {
-        self.name.as_ref().map_or_else(|| format!("ringhold-{role}"), |name| name())
+        // A hook that panics has said so; its thread has the name that it would have without one.
+        let named = self.name.as_ref().and_then(|name| foreign::attempt(|| name()));
+        named.unwrap_or_else(|| format!("ringhold-{role}"))
     }
 
     pub(crate) fn on_start(&self) {
         if let Some(start) = &self.start {
             // A hook that panics has said so; it must not end the thread, or the process.
-            let _ = catch_unwind(AssertUnwindSafe(|| start()));
+            foreign::contain(|| start());
         }
     }
 
     pub(crate) fn on_stop(&self) {
         if let Some(stop) = &self.stop {
-            let _ = catch_unwind(AssertUnwindSafe(|| stop()));
+            foreign::contain(|| stop());
         }
     }
 }

@@ -21,7 +21,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
-use ringhold_buffers::ArenaId;
+use ringhold_buffers::{ArenaId, foreign};
 
 use crate::arenas::{ArenaTable, Arenas};
 use crate::files::FileTable;
@@ -428,10 +428,10 @@ impl Drop for Driver {
         // free what the kernel may still write to, so it ends the process (law 7 of the design: see
         // docs/ARCHITECTURE.md).
         if self.in_flight() > 0 {
-            eprintln!(
-                "ringhold: a driver was dropped with {} operations in flight",
-                self.in_flight()
-            );
+            let in_flight = self.in_flight();
+            foreign::report(format_args!(
+                "a driver was dropped with {in_flight} operations in flight"
+            ));
             std::process::abort();
         }
     }

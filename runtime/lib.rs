@@ -41,6 +41,7 @@ mod sqe;
 mod start_error;
 mod stepped;
 pub mod task;
+mod telling;
 mod threads;
 pub mod time;
 mod uring;
@@ -74,6 +75,8 @@ pub use op::{Entry, Op, Operation};
 pub use processes::Processes;
 #[doc(hidden)]
 pub use random::random_below;
+#[doc(hidden)]
+pub use ringhold_buffers::foreign;
 #[doc(hidden)]
 pub use select::{Both, poll_select};
 #[doc(hidden)]

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringhold_buffers::foreign;
 
 use crate::context;
 
@@ -116,12 +117,17 @@ impl Locals {
         if values.len() <= place {
             values.resize(place + 1, None);
         }
-        assert!(values[place].is_none(), "making a shard-local value asked for that very value");
+        if values[place].is_some() {
+            drop(values);
+            foreign::discard(value);
+            panic!("making a shard-local value asked for that very value");
+        }
         values[place] = Some(value.clone());
         value
     }
 
-    /// Drops them all, and what their destructors make meanwhile.
+    /// Drops them all, and what their destructors make meanwhile, up to a bound; beyond it they
+    /// leak.
     pub(crate) fn clear(&self) {
         for _ in 0..ROUNDS_OF_DROPS {
             let values = mem::take(&mut *self.0.borrow_mut());
@@ -130,8 +136,10 @@ impl Locals {
             }
             for value in values {
                 // A panic must not cost another value its destructor, nor the shard its end.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+                foreign::discard(value);
             }
         }
+        // Those that are made still would go with the shard, outside of it.
+        mem::forget(mem::take(&mut *self.0.borrow_mut()));
     }
 }

@@ -1,7 +1,7 @@
 //! A runtime: its shards' threads, and how they start and end.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::Pool;
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
+use ringhold_buffers::{Pool, foreign};
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
@@ -27,6 +27,7 @@ use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::start_error::StartError;
 use crate::task::{JoinHandle, budget, coop};
+use crate::telling::tell;
 use crate::threads;
 use crate::time::clock::Clock;
 use crate::uring;
@@ -230,7 +231,7 @@ impl ShardThread {
         if self.pin
             && let Err(error) = uring::pin_this_thread(self.index)
         {
-            tracing::warn!(%error, shard = self.index, "a shard could not be pinned to its core");
+            tell!(warn, %error, shard = self.index, "a shard could not be pinned to its core");
         }
         let _entered = HandleScope::enter(handle);
         self.hooks.on_start();
@@ -259,7 +260,7 @@ struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("ringhold: a shard's driver panicked; the process is aborted (see above)");
+        foreign::report(format_args!("a shard's driver panicked; the process is aborted"));
         std::process::abort();
     }
 }
@@ -300,7 +301,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     if builder.pin
         && let Err(error) = uring::pin_this_thread(0)
     {
-        tracing::warn!(%error, shard = 0, "a shard could not be pinned to its core");
+        tell!(warn, %error, shard = 0, "a shard could not be pinned to its core");
     }
     let mut runtime = Runtime { handle: handle.clone(), ends, ended: false };
     let entered = HandleScope::enter(&handle);
@@ -345,8 +346,9 @@ pub(crate) fn run_root<F: Future>(
 ) -> thread::Result<F::Output> {
     let output = poll_root(shard, future.as_mut());
     let _scope = ShardScope::enter(shard);
-    catch_unwind(AssertUnwindSafe(|| drop(future)))?;
-    output
+    let Err(payload) = foreign::run(|| drop(future)) else { return output };
+    foreign::discard(output);
+    Err(payload)
 }
 
 fn poll_root<F: Future>(shard: &Shard, mut future: Pin<&mut F>) -> thread::Result<F::Output> {
@@ -357,8 +359,7 @@ fn poll_root<F: Future>(shard: &Shard, mut future: Pin<&mut F>) -> thread::Resul
         if root.woken.load(Ordering::Relaxed) && root.woken.swap(false, Ordering::SeqCst) {
             let _scope = ShardScope::enter(shard);
             budget::refill();
-            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-            match polled {
+            match foreign::run(|| future.as_mut().poll(&mut cx)) {
                 Ok(Poll::Pending) => {}
                 Ok(Poll::Ready(output)) => return Ok(output),
                 Err(payload) => return Err(payload),

@@ -8,12 +8,11 @@ mod tests;
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use ringhold_buffers::foreign::{self, ForeignWaker};
 use slab::Slab;
 
 use crate::arenas::{ArenaTable, Arenas};
@@ -64,7 +63,7 @@ pub struct Shard {
     tasks: RefCell<Slab<TaskRef>>,
     timers: RefCell<Wheel>,
     clock: Arc<Clock>,
-    due: RefCell<Vec<Waker>>,
+    due: RefCell<Vec<ForeignWaker>>,
     stopping: Cell<bool>,
     turns: Cell<u32>,
     /// How many more eager turns may be in vain.
@@ -318,16 +317,20 @@ impl Shard {
         let mut due = self.due.take();
         self.timers.borrow_mut().expire(self.clock.nanos_now(), &mut due);
         if !due.is_empty() {
-            wake_all(&mut due);
+            foreign::wake_all(due.drain(..));
         }
         self.due.replace(due);
     }
 
-    pub(crate) fn insert_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
+    pub(crate) fn insert_timer(&self, deadline: Instant, waker: ForeignWaker) -> TimerKey {
         self.timers.borrow_mut().insert(self.clock.nanos_at(deadline), waker)
     }
 
-    pub(crate) fn set_timer_waker(&self, key: TimerKey, waker: Waker) -> Result<Waker, Waker> {
+    pub(crate) fn set_timer_waker(
+        &self,
+        key: TimerKey,
+        waker: ForeignWaker,
+    ) -> Result<ForeignWaker, ForeignWaker> {
         self.timers.borrow_mut().set_waker(key, waker)
     }
 
@@ -425,16 +428,4 @@ impl Shard {
         let entered = !driver.has_queued() && !driver.kernel().needs_enter();
         self.remote.has_messages() || self.has_ready() || !entered
     }
-}
-
-/// Wakes them all, whatever a waker does: one that panics must not cost another its wake-up.
-pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
-    // First come, first woken; taking from the end leaves the rest in place if a waker panics.
-    wakers.reverse();
-    let mut wake = || {
-        while let Some(waker) = wakers.pop() {
-            waker.wake();
-        }
-    };
-    while catch_unwind(AssertUnwindSafe(&mut wake)).is_err() {}
 }

@@ -162,17 +162,17 @@ impl Waiting {
             return Poll::Ready(Ok(()));
         }
         let is_known = known.is_some();
-        let mut watch = known.unwrap_or_else(|| self.start(file, events, stays_armed));
+        let mut watch = Some(known.unwrap_or_else(|| self.start(file, events, stays_armed)));
         // Polled without the lock: wakers are foreign code.
-        match Pin::new(&mut watch.operation).poll(cx) {
+        match (Polling { waiting: self, watch: &mut watch }).poll(cx) {
             // One that was begun for an earlier poll may have ended with the runtime of then; what
             // is tried next says how it is now.
             Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
             Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 // What was told since the look above has woken nobody.
-                let is_due = self.is_due(&watch, seen);
-                self.put(Some(watch));
+                let is_due = watch.as_ref().is_some_and(|watch| self.is_due(watch, seen));
+                self.put(watch);
                 if is_due { Poll::Ready(Ok(())) } else { Poll::Pending }
             }
         }
@@ -199,5 +199,27 @@ impl Waiting {
     fn put(&self, watch: Option<Watch>) {
         let replaced = std::mem::replace(&mut self.lock().watch, watch);
         drop(replaced);
+    }
+}
+
+/// A poll of an operation that is out of its place. Where cloning the waker panics it goes back: to
+/// wake whoever waited before.
+struct Polling<'a> {
+    waiting: &'a Waiting,
+    watch: &'a mut Option<Watch>,
+}
+
+impl Polling<'_> {
+    fn poll(self, cx: &mut Context<'_>) -> Poll<io::Result<u32>> {
+        let watch = self.watch.as_mut().expect("it is polled once");
+        let polled = Pin::new(&mut watch.operation).poll(cx);
+        std::mem::forget(self);
+        polled
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.waiting.put(self.watch.take());
     }
 }

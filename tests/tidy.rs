@@ -197,6 +197,67 @@ fn threads_are_started_in_one_file() {
     none("threads are started in runtime/threads.rs only", violations);
 }
 
+/// Where a panic may be caught, told of or passed on, and where a waker may be kept bare: one that
+/// is ours, or of whoever polls at this moment.
+const FOREIGN_CODE: [(&str, &[&str]); 7] = [
+    ("buffers/foreign.rs", &["catch_unwind", "io::stderr", "Waker"]),
+    ("buffers/sync/modelled.rs", &["eprint"]),
+    ("runtime/runtime.rs", &["resume_unwind"]),
+    ("runtime/task/coop.rs", &["resume_unwind"]),
+    ("runtime/task/join_set.rs", &["resume_unwind"]),
+    ("runtime/sim/seeds.rs", &["resume_unwind"]),
+    ("runtime/telling.rs", &["tracing::"]),
+];
+
+/// Wakers of our own, whose drop runs no foreign code.
+const OUR_WAKERS: [(&str, &str); 2] = [
+    ("runtime/signal/hub.rs", "everybody: Waker,"),
+    ("runtime/task/raw.rs", "fn borrowed_waker(&self) -> Waker {"),
+];
+
+/// Whether a line speaks of a `Waker` by value, as something that is kept or handed over does.
+fn has_bare_waker(line: &str) -> bool {
+    let owned = [": Waker", "<Waker", "(Waker", "> Waker", ", Waker"];
+    let is_type = |found: usize| {
+        let after = line[found..].split("Waker").nth(1).unwrap_or("");
+        !after.starts_with("::") && !after.starts_with(|it: char| it.is_alphanumeric())
+    };
+    let found = owned.iter().filter_map(|owned| line.find(owned)).find(|found| is_type(*found));
+    found.is_some() && !line.trim_start().starts_with("use ") && !line.contains("task::{")
+}
+
+#[test]
+fn foreign_code_is_run_in_one_way() {
+    let layers = ["buffers/", "runtime/", "fs/", "net/", "process/"];
+    let words = ["catch_unwind", "resume_unwind", "eprint", "io::stderr", "tracing::"];
+    let faces = ["lib.rs", "select.rs", "transfer.rs"];
+    let mut violations = Vec::new();
+    for file in rust_files() {
+        let is_layer = file.is_below(&layers) || faces.contains(&&*file.path);
+        let is_model = file.path.starts_with("runtime/models/");
+        if !is_layer || file.is_test() || is_model {
+            continue;
+        }
+        let allowed = FOREIGN_CODE.iter().find(|(path, _)| *path == file.path);
+        let allowed = allowed.map_or(&[][..], |(_, words)| words);
+        // What a module tests is at its end.
+        let lines =
+            file.lines().take_while(|(_, line)| !line.trim_start().starts_with("mod tests {"));
+        for (number, line) in lines {
+            let code = code(line);
+            let is_ours = |(path, text): &(&str, &str)| *path == file.path && code.contains(text);
+            let is_named = |word: &&str| code.contains(*word) && !allowed.contains(word);
+            let is_bare = has_bare_waker(code)
+                && !allowed.contains(&"Waker")
+                && !OUR_WAKERS.iter().any(is_ours);
+            if words.iter().any(is_named) || is_bare {
+                violations.push(format!("{}:{number}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    none("panics are caught and told of, and wakers are kept, by buffers/foreign.rs", violations);
+}
+
 #[test]
 fn no_file_is_dead() {
     let all = rust_files();

@@ -3,10 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use ringhold_buffers::foreign;
+
 use crate::context::ShardScope;
 use crate::kernel::Wait;
 use crate::registry::Standing;
 use crate::shard::Shard;
+use crate::telling::{self, tell};
 use crate::time::wheel::Wheel;
 
 impl Shard {
@@ -113,8 +116,8 @@ impl Shard {
 fn say_leaked(in_flight: usize) {
     const WHAT: &str = "a shard could not be drained before its deadline; what the kernel may \
                         still write to is leaked";
-    tracing::error!(in_flight, "{WHAT}");
-    if !tracing::dispatcher::has_been_set() {
-        eprintln!("ringhold: {WHAT} ({in_flight} operations in flight)");
+    tell!(error, in_flight, "{WHAT}");
+    if !telling::is_heard() {
+        foreign::report(format_args!("{WHAT} ({in_flight} operations in flight)"));
     }
 }

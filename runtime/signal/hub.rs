@@ -9,13 +9,14 @@ use std::io;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
+use ringhold_buffers::foreign::{self, ForeignWaker};
 use ringhold_buffers::sync::{Mutex, MutexGuard, StaticMutex};
 use slab::Slab;
 
 use crate::context;
 use crate::kernel::SignalEvents;
 use crate::registry::ShardId;
-use crate::shard::{self, Shard};
+use crate::shard::Shard;
 use crate::task::budget;
 use crate::waiting::Waiting;
 
@@ -35,7 +36,7 @@ struct State {
     /// How often the signal was told.
     told: u64,
     /// Of each listener, who waits; `None` for one that was woken, or that doesn't wait.
-    wakers: Slab<Option<Waker>>,
+    wakers: Slab<Option<ForeignWaker>>,
 }
 
 impl Hub {
@@ -82,10 +83,10 @@ impl Hub {
 
     /// Wakes whoever waits, once.
     fn wake_all(&self) {
-        let mut wakers: Vec<Waker> =
+        let wakers: Vec<_> =
             self.lock().wakers.iter_mut().filter_map(|(_, waiter)| waiter.take()).collect();
         // Without the lock: wakers are foreign code.
-        shard::wake_all(&mut wakers);
+        foreign::wake_all(wakers);
     }
 }
 
@@ -129,13 +130,13 @@ impl Listener {
             hub.look();
             // In its place before the operation is polled, whose end wakes who is there. Made and
             // dropped without the lock.
-            let waiter = Some(cx.waker().clone());
+            let waiter = Some(ForeignWaker::of(cx.waker()));
             let mut state = hub.lock();
             let told = state.told;
-            let waiter = if told == *seen { waiter } else { None };
+            let (waiter, unneeded) = if told == *seen { (waiter, None) } else { (None, waiter) };
             let replaced = std::mem::replace(&mut state.wakers[*place], waiter);
             drop(state);
-            drop(replaced);
+            drop((replaced, unneeded));
             if told != *seen {
                 *seen = told;
                 return Poll::Ready(Ok(()));

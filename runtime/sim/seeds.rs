@@ -3,9 +3,11 @@
 use std::env;
 use std::num::NonZero;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use ringhold_runtime::foreign;
 
 use crate::Failure;
 
@@ -70,11 +72,11 @@ pub fn for_each_seed(seeds: Range<u64>, test: impl Fn(u64) -> Result<(), Failure
             if seed >= seeds.end {
                 return Ok(Ok(()));
             }
-            let tested = catch_unwind(AssertUnwindSafe(|| test(seed)));
+            let tested = foreign::run(|| test(seed));
             if !matches!(tested, Ok(Ok(()))) {
                 next.store(seeds.end, Ordering::Relaxed);
                 if tested.is_err() {
-                    eprintln!("seed {seed} panicked");
+                    foreign::report(format_args!("seed {seed} panicked"));
                 }
                 return tested;
             }

@@ -11,11 +11,12 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use ringhold_buffers::foreign;
 use tokio::runtime::Handle;
 use tokio::task::LocalSet;
 use tokio::task::coop::{RestoreOnPending, has_budget_remaining, poll_proceed, unconstrained};
@@ -106,7 +107,7 @@ pub(crate) fn within<R>(run: impl FnOnce() -> R) -> R {
     let output = Cell::new(None);
     let task: Box<dyn FnOnce() + '_> = Box::new(|| {
         drop(hiding.take());
-        output.set(Some(catch_unwind(AssertUnwindSafe(|| with_token(run)))));
+        output.set(Some(foreign::run(|| with_token(run))));
         hiding.set(Some(local.enter()));
     });
     // SAFETY: only the lifetime changes. The box is reached through `lending` alone, whose drop
@@ -153,12 +154,12 @@ mod tests {
             text.as_str()
         });
         assert_eq!(returned, "a string of the lender's, longer");
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let panicked = foreign::run(|| {
             within(|| {
                 text.clear();
                 std::panic::panic_any(7u32);
             });
-        }));
+        });
         assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&7u32));
         assert_eq!(text, "");
     }

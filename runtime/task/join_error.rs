@@ -4,7 +4,9 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+
+use ringhold_buffers::foreign::Payload;
 
 use crate::task::Id;
 
@@ -18,7 +20,7 @@ enum Cause {
     Cancelled,
     // A payload is `Send` only; the mutex, which nobody ever has to wait for, makes the error
     // `Sync`.
-    Panicked(Mutex<Box<dyn Any + Send>>),
+    Panicked(Mutex<Payload>),
 }
 
 impl JoinError {
@@ -27,7 +29,7 @@ impl JoinError {
     }
 
     pub(crate) fn panicked(id: Id, payload: Box<dyn Any + Send>) -> JoinError {
-        JoinError { id, cause: Cause::Panicked(Mutex::new(payload)) }
+        JoinError { id, cause: Cause::Panicked(Mutex::new(Payload::new(payload))) }
     }
 
     /// Whether the task was aborted, or its runtime shut down, before it was done.
@@ -58,7 +60,7 @@ impl JoinError {
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
         match self.cause {
             Cause::Panicked(payload) => {
-                Ok(payload.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner).take())
             }
             Cause::Cancelled => Err(self),
         }
@@ -71,7 +73,8 @@ impl JoinError {
 
     fn message(&self) -> Option<String> {
         let Cause::Panicked(payload) = &self.cause else { return None };
-        let payload = payload.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+        let payload = payload.get();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| payload.downcast_ref::<&'static str>().copied()).map(str::to_owned)
     }

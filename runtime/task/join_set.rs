@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use ringhold_buffers::foreign::{self, ForeignWaker};
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use slab::Slab;
@@ -62,7 +63,7 @@ struct Ended {
 struct Queue {
     places: VecDeque<usize>,
     /// Who waits in `poll_join_next`.
-    waker: Option<Waker>,
+    waker: Option<ForeignWaker>,
 }
 
 /// One member's waker: puts the member's place into the queue.
@@ -96,7 +97,7 @@ impl Ended {
     /// The next place, or `waker` is woken when there is one.
     fn pop_or_wait(&self, waker: &Waker) -> Option<usize> {
         // Wakers are cloned and dropped outside of the lock, since that is foreign code.
-        let new = Some(waker.clone());
+        let new = Some(ForeignWaker::of(waker));
         let mut queue = self.lock();
         let place = queue.places.pop_front();
         let unneeded = if place.is_none() { replace(&mut queue.waker, new) } else { new };
@@ -145,9 +146,9 @@ impl<T> JoinSet<T> {
 
     /// Takes all tasks out of the set and lets them go on.
     pub fn detach_all(&mut self) {
-        let members = std::mem::take(&mut self.members);
-        let queued = std::mem::take(&mut self.ended.lock().places);
-        drop((members, queued));
+        let mut members = std::mem::take(&mut self.members);
+        self.ended.lock().places.clear();
+        members.drain().for_each(foreign::discard);
     }
 }
 
@@ -335,8 +336,14 @@ impl<T: 'static> JoinSet<T> {
         while let Some(result) = self.join_next().await {
             match result.map_err(JoinError::try_into_panic) {
                 Ok(output) => outputs.push(output),
-                Err(Ok(payload)) => resume_unwind(payload),
-                Err(Err(cancelled)) => panic!("{cancelled}"),
+                Err(panicked) => {
+                    // While the panic unwinds, theirs would end the process.
+                    outputs.into_iter().for_each(foreign::discard);
+                    match panicked {
+                        Ok(payload) => resume_unwind(payload),
+                        Err(cancelled) => panic!("{cancelled}"),
+                    }
+                }
             }
         }
         outputs
@@ -385,6 +392,8 @@ impl<T: 'static> JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         self.abort_all();
+        // One by one: two whose drop panics would end the process together.
+        self.members.drain().for_each(foreign::discard);
     }
 }
 

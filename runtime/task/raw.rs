@@ -24,12 +24,12 @@ mod waker;
 use std::any::Any;
 use std::future::Future;
 use std::mem::{ManuallyDrop, forget};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, Waker};
 
+use ringhold_buffers::foreign::{self, ForeignWaker};
 use ringhold_buffers::sync::atomic::{AtomicUsize, Ordering};
 use ringhold_buffers::sync::{Cell, UnsafeCell};
 
@@ -67,7 +67,7 @@ pub(crate) struct Header {
     /// What stands behind the task in the list that is the shard's ready queue. Touched by the home
     /// shard only.
     next: Cell<Option<TaskRef>>,
-    join_waker: UnsafeCell<Option<Waker>>,
+    join_waker: UnsafeCell<Option<ForeignWaker>>,
 }
 
 struct Table {
@@ -145,7 +145,7 @@ unsafe fn poll<F: Future + 'static>(header: NonNull<Header>, cx: &mut Context<'_
     // SAFETY: the future lives in the task's allocation and is dropped in place, by who runs
     // the task (S6), so it never moves.
     let future = unsafe { Pin::new_unchecked(future) };
-    let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+    let output = match foreign::run(|| future.poll(cx)) {
         Ok(Poll::Pending) => return false,
         Ok(Poll::Ready(output)) => Ok(output),
         Err(payload) => Err(payload),
@@ -161,7 +161,7 @@ unsafe fn cancel<F: Future + 'static>(header: NonNull<Header>) {
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     // The future is dropped before anybody can see that the task was cancelled.
     // SAFETY: as above (S6); dropping in place by assignment.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
+    let dropped = foreign::run(|| unsafe { *stage = Stage::Empty });
     let error = match dropped {
         Ok(()) => JoinError::cancelled(id),
         Err(payload) => JoinError::panicked(id, payload),
@@ -182,12 +182,12 @@ unsafe fn finish<F: Future + 'static>(
     let (stage, id) = unsafe { ((*task.as_ptr()).stage.get(), (*header.as_ptr()).id) };
     let output = output.map_err(|payload| JoinError::panicked(id, payload));
     // SAFETY: as above (S6); dropping in place by assignment.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *stage = Stage::Empty }));
+    let dropped = foreign::run(|| unsafe { *stage = Stage::Empty });
     let output = match dropped {
         Ok(()) => output,
         // The output is lost to its own future's destructor; its drop may panic as well.
         Err(payload) => {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+            foreign::discard(output);
             Err(JoinError::panicked(id, payload))
         }
     };
@@ -213,7 +213,7 @@ unsafe fn drop_output<F: Future + 'static>(header: NonNull<Header>) {
     // SAFETY: COMPLETE is set and the caller owns the output (S6).
     let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
     let output = std::mem::replace(stage, Stage::Empty);
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+    foreign::discard(output);
 }
 
 unsafe fn free<F: Future + 'static>(header: NonNull<Header>) {
@@ -329,7 +329,7 @@ impl TaskRef {
             let cell = &mut *header.join_waker.get();
             match cell {
                 Some(known) if known.will_wake(waker) => {}
-                _ => *cell = Some(waker.clone()),
+                _ => *cell = Some(ForeignWaker::of(waker)),
             }
         }
         let set = header.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
@@ -428,7 +428,7 @@ impl Listed {
             let after = header.state.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
             debug_assert!(after & COMPLETE != 0);
             if let Some(waker) = waker {
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                waker.wake();
             }
         }
         Ran::Complete { place }

@@ -14,11 +14,11 @@
 //! bell to a shard of the entered runtime, which puts it into its own wheel; only that path
 //! allocates.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
+use ringhold_buffers::foreign::ForeignWaker;
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 
 use crate::context;
@@ -57,12 +57,12 @@ impl Alarm {
     /// Where no runtime is entered, or where it has shut down.
     pub(super) fn poll(&mut self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
         let on_shard = context::with_shard(|shard| {
-            shard.map(|shard| self.poll_on(shard, deadline, cx.waker().clone()))
+            shard.map(|shard| self.poll_on(shard, deadline, ForeignWaker::of(cx.waker())))
         });
-        on_shard.unwrap_or_else(|| self.poll_away(deadline, cx.waker().clone()))
+        on_shard.unwrap_or_else(|| self.poll_away(deadline, ForeignWaker::of(cx.waker())))
     }
 
-    fn poll_on(&mut self, shard: &Shard, deadline: Instant, waker: Waker) -> Poll<()> {
+    fn poll_on(&mut self, shard: &Shard, deadline: Instant, waker: ForeignWaker) -> Poll<()> {
         let waker = match self.place {
             Place::Here { shard: home, key } if home == shard.id() => {
                 match shard.set_timer_waker(key, waker) {
@@ -85,7 +85,7 @@ impl Alarm {
         Poll::Pending
     }
 
-    fn poll_away(&mut self, deadline: Instant, waker: Waker) -> Poll<()> {
+    fn poll_away(&mut self, deadline: Instant, waker: ForeignWaker) -> Poll<()> {
         if let Place::Away(away) = &self.place {
             let polled = away.poll(waker);
             if polled.is_ready() {
@@ -155,8 +155,8 @@ fn remove(shard: ShardId, key: TimerKey) {
 }
 
 /// Takes a timer of this shard out and its waker with it; `None` if it has fired.
-fn take_waker(shard: &Shard, key: TimerKey) -> Option<Waker> {
-    let waker = shard.set_timer_waker(key, Waker::noop().clone()).ok();
+fn take_waker(shard: &Shard, key: TimerKey) -> Option<ForeignWaker> {
+    let waker = shard.set_timer_waker(key, ForeignWaker::noop()).ok();
     shard.remove_timer(key);
     waker
 }
@@ -171,7 +171,7 @@ struct Away {
 #[derive(Debug)]
 enum State {
     /// The waker to wake, and the timer once the shard has it.
-    Set { waker: Waker, key: Option<TimerKey> },
+    Set { waker: ForeignWaker, key: Option<TimerKey> },
     /// The time has come.
     Fired,
     /// The shard ended first.
@@ -181,13 +181,13 @@ enum State {
 }
 
 impl Away {
-    fn new(remote: Arc<Remote>, waker: Waker) -> Arc<Away> {
+    fn new(remote: Arc<Remote>, waker: ForeignWaker) -> Arc<Away> {
         let state = Mutex::new(State::Set { waker, key: None });
         Arc::new(Away { remote, state })
     }
 
     /// Sends an alarm to a shard.
-    fn set(remote: Arc<Remote>, deadline: Instant, waker: Waker) -> Arc<Away> {
+    fn set(remote: Arc<Remote>, deadline: Instant, waker: ForeignWaker) -> Arc<Away> {
         let away = Away::new(remote, waker);
         let bell = away.bell();
         away.remote.send(Message::Run(Box::new(move |shard| hang(bell, shard, deadline))));
@@ -196,7 +196,7 @@ impl Away {
 
     /// As `set`, for the shard that has the timer `key`, which this one replaces.
     fn carry(remote: Arc<Remote>, key: TimerKey, deadline: Instant) -> Arc<Away> {
-        let away = Away::new(remote, Waker::noop().clone());
+        let away = Away::new(remote, ForeignWaker::noop());
         let bell = away.bell();
         away.remote.send(Message::Run(Box::new(move |shard| {
             if let Some(before) = take_waker(shard, key) {
@@ -212,7 +212,7 @@ impl Away {
     }
 
     /// Takes over the waker of a replaced timer, unless somebody polled since.
-    fn inherit(&self, before: Waker) {
+    fn inherit(&self, before: ForeignWaker) {
         let mut unneeded = before;
         if let State::Set { waker, .. } = &mut *self.lock()
             && waker.will_wake(Waker::noop())
@@ -227,7 +227,7 @@ impl Away {
     }
 
     /// Ready once the alarm has gone off.
-    fn poll(&self, new: Waker) -> Poll<()> {
+    fn poll(&self, new: ForeignWaker) -> Poll<()> {
         let mut state = self.lock();
         match &mut *state {
             State::Set { waker, .. } => {
@@ -247,7 +247,7 @@ impl Away {
     }
 
     /// Leaves the state `Set` for good, and hands out the waker and the timer.
-    fn leave(&self, to: State) -> Option<(Waker, Option<TimerKey>)> {
+    fn leave(&self, to: State) -> Option<(ForeignWaker, Option<TimerKey>)> {
         let mut state = self.lock();
         if !matches!(*state, State::Set { .. }) {
             return None;
@@ -263,7 +263,7 @@ impl Away {
     }
 
     /// Ends the alarm, and hands out the waker if it had not gone off.
-    fn take(&self) -> Option<Waker> {
+    fn take(&self) -> Option<ForeignWaker> {
         let (waker, key) = self.leave(State::Cleared)?;
         // Without a key the shard has yet to see the bell, and will find the state cleared.
         if let Some(key) = key {
@@ -286,7 +286,7 @@ fn hang(bell: Arc<Bell>, shard: &Shard, deadline: Instant) {
     if !matches!(*away.lock(), State::Set { .. }) {
         return;
     }
-    let timer = shard.insert_timer(deadline, Waker::from(bell));
+    let timer = shard.insert_timer(deadline, Waker::from(bell).into());
     if let State::Set { key, .. } = &mut *away.lock() {
         *key = Some(timer);
         return;
@@ -313,8 +313,7 @@ impl Wake for Bell {
 impl Drop for Bell {
     fn drop(&mut self) {
         if let Some((waker, _)) = self.away.leave(State::Lost) {
-            // It is another thread's, and must not end the shard whose wheel is dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            waker.wake();
         }
     }
 }

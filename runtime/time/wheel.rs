@@ -10,7 +10,8 @@
 //! or drops a waker (only its own drop does), so that no foreign code runs while it is borrowed.
 
 use std::fmt;
-use std::task::Waker;
+
+use ringhold_buffers::foreign::ForeignWaker;
 
 /// Each level takes this many bits of a tick.
 const LEVEL_BITS: u32 = 6;
@@ -35,7 +36,7 @@ pub(crate) struct TimerKey {
 /// has none, and its `next` leads to the next free one.
 struct Entry {
     tick: u64,
-    waker: Option<Waker>,
+    waker: Option<ForeignWaker>,
     next: u32,
     previous: u32,
     generation: u32,
@@ -79,7 +80,7 @@ impl Wheel {
 
     /// Adds a timer that is due at `tick`. A tick that the wheel has passed counts as its present
     /// time: the next `expire` takes the timer out.
-    pub(crate) fn insert(&mut self, tick: u64, waker: Waker) -> TimerKey {
+    pub(crate) fn insert(&mut self, tick: u64, waker: ForeignWaker) -> TimerKey {
         let index = self.allocate();
         let entry = &mut self.entries[index as usize];
         entry.tick = tick.max(self.now);
@@ -91,7 +92,7 @@ impl Wheel {
     }
 
     /// The waker of a timer, or `None` if the key is stale: the timer was fired or removed.
-    pub(crate) fn waker(&self, key: TimerKey) -> Option<&Waker> {
+    pub(crate) fn waker(&self, key: TimerKey) -> Option<&ForeignWaker> {
         let entry = self.entries.get(key.index as usize)?;
         if entry.generation == key.generation { entry.waker.as_ref() } else { None }
     }
@@ -102,7 +103,11 @@ impl Wheel {
     /// # Errors
     ///
     /// Hands the new waker back if the key is stale: the timer was fired or removed.
-    pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Result<Waker, Waker> {
+    pub(crate) fn set_waker(
+        &mut self,
+        key: TimerKey,
+        waker: ForeignWaker,
+    ) -> Result<ForeignWaker, ForeignWaker> {
         match self.entries.get_mut(key.index as usize) {
             Some(Entry { generation, waker: Some(present), .. })
                 if *generation == key.generation =>
@@ -114,7 +119,7 @@ impl Wheel {
     }
 
     /// Takes a timer out and returns its waker, or `None` if the key is stale.
-    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<ForeignWaker> {
         self.waker(key)?;
         self.unlink(key.index);
         self.release(key.index)
@@ -123,7 +128,7 @@ impl Wheel {
     /// Moves the wakers of all timers that are due at `now` into `into`, in the order of their
     /// ticks, and among equal ticks in the order of their insertion. A `now` before that of an
     /// earlier call takes nothing out.
-    pub(crate) fn expire(&mut self, now: u64, into: &mut Vec<Waker>) {
+    pub(crate) fn expire(&mut self, now: u64, into: &mut Vec<ForeignWaker>) {
         if now < self.now {
             return;
         }
@@ -185,7 +190,7 @@ impl Wheel {
     }
 
     /// Takes the timers of a slot of the lowest level out, all of which have the same tick.
-    fn fire(&mut self, slot: usize, into: &mut Vec<Waker>) {
+    fn fire(&mut self, slot: usize, into: &mut Vec<ForeignWaker>) {
         let head = self.detach(0, slot);
         let mut index = head;
         loop {
@@ -280,7 +285,7 @@ impl Wheel {
 
     /// Frees the place of an entry that is in no ring and returns its waker. A place whose
     /// generations are used up is not used again, so that no key ever matches twice.
-    fn release(&mut self, index: u32) -> Option<Waker> {
+    fn release(&mut self, index: u32) -> Option<ForeignWaker> {
         self.len -= 1;
         let entry = &mut self.entries[index as usize];
         if entry.generation < u32::MAX {

@@ -2,12 +2,11 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ringhold_runtime::within_budget;
+use ringhold_runtime::{foreign, within_budget};
 
 use super::Simulation;
 use crate::Choose;
@@ -259,7 +258,7 @@ impl Simulation {
             drop(world);
             return if open { Ok(()) } else { self.finish(host, left) };
         }
-        let turned = catch_unwind(AssertUnwindSafe(|| running.runtime.turn(shard)));
+        let turned = foreign::run(|| running.runtime.turn(shard));
         if let Err(payload) = turned {
             // The driver is in no state to be ended, so it is left as it is.
             std::mem::forget(self.hosts[host].running.take());

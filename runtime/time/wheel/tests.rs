@@ -4,7 +4,7 @@ use super::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes its number down when it is woken.
@@ -30,12 +30,12 @@ impl Tags {
         Arc::new(Tag { number, woken: Arc::clone(&self.woken) })
     }
 
-    fn waker(&self, number: u64) -> Waker {
-        Waker::from(self.tag(number))
+    fn waker(&self, number: u64) -> ForeignWaker {
+        Waker::from(self.tag(number)).into()
     }
 
-    fn numbers(&self, wakers: impl IntoIterator<Item = Waker>) -> Vec<u64> {
-        wakers.into_iter().for_each(Waker::wake);
+    fn numbers(&self, wakers: impl IntoIterator<Item = ForeignWaker>) -> Vec<u64> {
+        wakers.into_iter().for_each(ForeignWaker::wake);
         std::mem::take(&mut *self.woken.lock().expect("no test panics with the lock"))
     }
 
@@ -156,8 +156,8 @@ fn a_place_is_retired_when_its_generations_are_used_up() {
 fn wakers_are_neither_cloned_nor_dropped_before_the_wheel_is() {
     let (tags, mut wheel) = (Tags::default(), Wheel::new());
     let [kept, moved] = [tags.tag(1), tags.tag(2)];
-    wheel.insert(1 << 50, Waker::from(Arc::clone(&kept)));
-    wheel.insert(5000, Waker::from(Arc::clone(&moved)));
+    wheel.insert(1 << 50, Waker::from(Arc::clone(&kept)).into());
+    wheel.insert(5000, Waker::from(Arc::clone(&moved)).into());
     let mut wakers = Vec::new();
     for now in [63, 64, 4096, 4999, 5000] {
         wheel.expire(now, &mut wakers);
@@ -185,7 +185,7 @@ fn the_slab_does_not_grow_while_there_are_free_places() {
 fn no_call_is_in_vain_while_no_timer_is_removed() {
     let (mut random, mut wheel) = (Random::seeded(), Wheel::new());
     for _ in 0..100_000 {
-        wheel.insert(random.next() >> random.below(40), Waker::noop().clone());
+        wheel.insert(random.next() >> random.below(40), ForeignWaker::noop());
     }
     let (mut fired, mut wakers) = (0, Vec::new());
     while let Some(next) = wheel.next() {
@@ -269,7 +269,7 @@ fn step(random: &mut Random, tags: &Tags, wheel: &mut Wheel, model: &mut Model, 
         7 => {
             for key in model.stale.drain(..) {
                 assert!(wheel.waker(key).is_none() && wheel.remove(key).is_none());
-                assert!(wheel.set_waker(key, Waker::noop().clone()).is_err());
+                assert!(wheel.set_waker(key, ForeignWaker::noop()).is_err());
             }
         }
         _ => {
