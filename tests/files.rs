@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use ringhold_sim::{HostConfig, Simulation, for_each_seed, seeds};
 use runtime::buffers::{self, IntoBufResult, IoBuf, Pool, PoolConfig};
 use runtime::fs::{self, Allocation, File, OpenOptions};
 use tempfile::TempDir;
@@ -330,4 +331,27 @@ async fn a_file_is_used_from_two_shards_at_once() {
     }
     let whole = std::fs::read(&path).unwrap();
     assert!(whole.chunks(1000).enumerate().all(|(index, part)| part == [index as u8; 1000]));
+}
+
+/// What `sync_data` need not do, since the bytes can be read back without it.
+#[test]
+fn a_sync_of_everything_makes_permissions_durable() {
+    for_each_seed(seeds(50), |seed| {
+        let mut simulation = Simulation::new(seed);
+        let host = simulation.host(HostConfig::new("keeper"));
+        simulation.start(host, || async {
+            let file = File::create_new("/file").await?;
+            File::open("/").await?.sync_all().await?;
+            file.set_permissions(PermissionsExt::from_mode(0o640)).await?;
+            file.sync_all().await
+        });
+        simulation.run()?;
+        simulation.lose_power(host);
+        simulation.start(host, || async {
+            let mode = fs::metadata("/file").await?.permissions().mode();
+            assert_eq!(mode & 0o777, 0o640, "what was synced is gone");
+            io::Result::Ok(())
+        });
+        simulation.run()
+    });
 }

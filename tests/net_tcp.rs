@@ -211,14 +211,15 @@ async fn halves_end_their_directions_and_come_together_again() {
     let (strange, stranger) = pair().await.0.into_split();
     let error = reader.reunite(stranger).unwrap_err();
     assert!(error.to_string().contains("same socket"));
-    let client = error.0.reunite(writer).unwrap();
+    let mut client = error.0.reunite(writer).unwrap();
     drop((strange, error.1));
+    client.write_all(b", and more").await.unwrap();
     let (mut reader, writer) = client.into_split();
     // Dropping the writing half ends what the server reads, and nothing else.
     drop(writer);
     let mut bytes = Vec::new();
     server.read_to_end(&mut bytes).await.unwrap();
-    assert_eq!(bytes, b"ping");
+    assert_eq!(bytes, b"ping, and more");
     server.write_all(b"still").await.unwrap();
     let mut answer = [0; 5];
     reader.read_exact(&mut answer).await.unwrap();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::limits;
@@ -15,9 +15,13 @@ const CHILD: &str = "RINGHOLD_TEST_CHILD";
 /// says.
 const DONE: &str = "the isolated test is done:";
 
-/// Without root all children are the same user, whose locked memory and processes are counted
-/// together.
-static SAME_USER: Mutex<()> = Mutex::new(());
+/// Without root all tests and their children are the same user, whose locked memory and processes
+/// are counted together. Of those that need a good part of them one runs at a time; `None` for
+/// root, who has no limit.
+pub fn turn_of_the_user() -> Option<MutexGuard<'static, ()>> {
+    static SAME_USER: Mutex<()> = Mutex::new(());
+    (!limits::is_root()).then(|| SAME_USER.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// The test `name`, to be run in a process of its own. `name` is the test's own, as the harness
 /// knows it.
@@ -98,8 +102,7 @@ impl Isolated {
     #[track_caller]
     fn watch_the_child(self) {
         let name = self.name;
-        let alone =
-            (!limits::is_root()).then(|| SAME_USER.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = turn_of_the_user();
         let mut output = tempfile::tempfile().expect("a temporary file");
         let both = || Stdio::from(output.try_clone().expect("a second descriptor"));
         let mut child = Command::new(std::env::current_exe().expect("the test's own path"))
@@ -122,7 +125,7 @@ impl Isolated {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        drop(alone);
+        drop(turn);
         let text = whole(&mut output);
         println!("{text}");
         let Some(status) = status else {

@@ -11,7 +11,7 @@ pub mod start;
 
 use std::io::{self, Write};
 
-pub use isolated::{Isolated, isolated};
+pub use isolated::{Isolated, isolated, turn_of_the_user};
 
 /// Says on the standard error, past the harness's capture, that a test is skipped; the test returns
 /// after it. With `RINGHOLD_MUST_RUN` in the environment it fails instead, for machines that are

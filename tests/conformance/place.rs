@@ -161,6 +161,8 @@ pub fn run(setting: Setting, seed: u64, name: &str, scenario: &Scenario) -> bool
 
 fn on_linux(setting: Setting, folder: &TempDir, scenario: &Scenario) {
     let Setting { kernel, rings, shards } = setting;
+    // Two pools of this size are all that most users may lock.
+    let _turn = super::common::turn_of_the_user();
     let everybody = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), everybody).expect("it is ours");
     let alive = Arc::new(());
