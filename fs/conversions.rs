@@ -3,17 +3,19 @@
 use std::fs::File as StdFile;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use ringhold_runtime::{Call, ColdCall, Fd, Op, descriptor};
+use tokio::sync::Mutex;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Kind};
+use crate::direct::traits_of;
 use crate::file::{File, Target};
+use crate::standing::Standing;
 
 impl File {
-    /// Takes over a file that std opened, with the position it has.
-    ///
-    /// Whether it is direct isn't asked: a misaligned transfer on such a file is the kernel's own
-    /// `EINVAL`.
+    /// Takes over a file that std opened. Its position stays the kernel's, which all who have the
+    /// open file share, and whether it is direct or appends is what it was opened with.
     ///
     /// # Panics
     ///
@@ -36,7 +38,8 @@ impl File {
     }
 
     /// Gives the file to std, with its position, once what is in flight through the cursor has
-    /// ended.
+    /// ended. Of a file with a position, what was read ahead and not taken is read again; of a
+    /// pipe, it is gone.
     ///
     /// Where other operations on it are still in flight, std gets another descriptor of the same
     /// open file.
@@ -61,8 +64,10 @@ impl File {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn into_std(mut self) -> StdFile {
-        self.cursor.get_mut().settle(&self.target).await;
-        let position = self.cursor.get_mut().position_for_kernel();
+        let cursor = self.cursor.get_mut();
+        cursor.settle(&self.target).await;
+        cursor.give_back();
+        let position = self.standing.to_hand_over();
         let descriptor = match descriptor::release(self.target.descriptor) {
             Ok(descriptor) => descriptor,
             Err(shared) => descriptor::borrow(&shared)
@@ -79,20 +84,22 @@ impl File {
     /// Gives the file back where something is in flight on it.
     #[allow(clippy::result_large_err, reason = "the error is the file, as in tokio")]
     pub fn try_into_std(mut self) -> Result<StdFile, File> {
-        if !self.cursor.get_mut().is_idle() {
+        let cursor = self.cursor.get_mut();
+        if !cursor.is_idle() {
             return Err(self);
         }
-        let position = self.cursor.get_mut().position_for_kernel();
-        let Target { descriptor, alignment } = self.target;
-        match descriptor::release(descriptor) {
-            Ok(descriptor) => Ok(hand_over(descriptor, position)),
-            Err(shared) => {
-                Err(File { target: Target { descriptor: shared, alignment }, cursor: self.cursor })
+        cursor.give_back();
+        let File { target, standing, cursor } = self;
+        match descriptor::release(target.descriptor) {
+            Ok(descriptor) => Ok(hand_over(descriptor, standing.to_hand_over())),
+            Err(descriptor) => {
+                Err(File { target: Target { descriptor, ..target }, standing, cursor })
             }
         }
     }
 
-    /// Another descriptor of the same open file. Both share the cursor, as in std.
+    /// Another descriptor of the same open file. All share the position, as in std, which from now
+    /// on is the kernel's: see [`File`].
     ///
     /// # Errors
     ///
@@ -122,11 +129,12 @@ impl File {
         let cursor = {
             let mut cursor = self.cursor.lock().await;
             cursor.settle(&self.target).await;
-            cursor.locate(&self.target).await;
-            cursor.share()
+            self.standing.share(&self.target.descriptor);
+            Mutex::new(cursor.copy(&self.target))
         };
         let descriptor = duplicate(&self.target.descriptor).await?;
-        Ok(File::new(descriptor, self.target.alignment, cursor))
+        let target = Target { descriptor, ..self.target };
+        Ok(File { target, standing: self.standing.clone(), cursor })
     }
 }
 
@@ -160,22 +168,31 @@ impl From<StdFile> for File {
 impl From<OwnedFd> for File {
     #[track_caller]
     fn from(owned: OwnedFd) -> File {
-        File::new(descriptor::adopt(owned), None, Cursor::somewhere())
+        let descriptor = descriptor::adopt(owned);
+        let known = descriptor.system().open_files().describe(descriptor.descriptor());
+        let (alignment, appends, kind) =
+            known.map_or((None, false, Kind::Stream), |known| traits_of(&known));
+        let standing = Arc::new(Standing::shared());
+        let cursor = Mutex::new(Cursor::new(kind, standing.clone()));
+        File { target: Target { descriptor, alignment, appends }, standing, cursor }
     }
 }
 
-/// A simulated file has no descriptor, and panics.
+/// Who sees the descriptor may read, write and seek by it: from now on the position is the
+/// kernel's, see [`File`]. A simulated file has no descriptor, and panics.
 impl AsFd for File {
     #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        descriptor::borrow(&self.target.descriptor)
+        let descriptor = descriptor::borrow(&self.target.descriptor);
+        self.standing.share(&self.target.descriptor);
+        descriptor
     }
 }
 
-/// A simulated file has no descriptor, and panics.
+/// As [`AsFd`].
 impl AsRawFd for File {
     #[track_caller]
     fn as_raw_fd(&self) -> RawFd {
-        self.target.descriptor.real_descriptor()
+        self.as_fd().as_raw_fd()
     }
 }

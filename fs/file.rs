@@ -5,6 +5,7 @@ use std::fs::{Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -14,9 +15,10 @@ use tokio::sync::Mutex;
 
 use crate::advice::Advice;
 use crate::allocation::Allocation;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Kind};
 use crate::metadata::metadata_of;
 use crate::open_options::OpenOptions;
+use crate::standing::Standing;
 use crate::stat::Stat;
 
 /// An open file.
@@ -28,9 +30,13 @@ use crate::stat::Stat;
 /// [`sync_data`](File::sync_data), [`set_len`](File::set_len), [`close`](File::close) and `flush`,
 /// which report its error, but not by the methods that take an offset.
 ///
-/// The cursor is the file's own: it begins where the kernel's stands, is shared with the copies
-/// that [`try_clone`](File::try_clone) makes, and is handed back to the kernel by
-/// [`into_std`](File::into_std). A file opened for appending writes at its end.
+/// An open file has one position, whoever has it: its copies, std, a child as its output, another
+/// process. As long as a file that was opened by its path can't be anybody else's, its position is
+/// kept here, and every read and write is one operation of the ring. From
+/// [`try_clone`](File::try_clone) or a look at the descriptor on, and for a file that comes from
+/// elsewhere, it is the kernel's, and reads and writes through the cursor are `read(2)` and
+/// `write(2)` on a thread that may wait, which take longer. The methods that take an offset have
+/// nothing to do with the position. A file opened for appending writes at its end.
 ///
 /// Dropped, it is closed as soon as nothing is in flight on it any more. A buffered write still
 /// runs to its end; nobody hears of an error then. [`close`](File::close) says how closing went.
@@ -51,6 +57,7 @@ use crate::stat::Stat;
 /// ```
 pub struct File {
     pub(crate) target: Target,
+    pub(crate) standing: Arc<Standing>,
     pub(crate) cursor: Mutex<Cursor>,
 }
 
@@ -59,14 +66,19 @@ pub struct File {
 pub(crate) struct Target {
     pub(crate) descriptor: Fd,
     pub(crate) alignment: Option<Alignment>,
+    /// Whether its writes go to its end, whatever their offsets say.
+    pub(crate) appends: bool,
 }
 
 /// The kernel has no opcode for `ftruncate` (before 6.9), so that nobody needs to ask it twice.
 static IS_TRUNCATE_MISSING: AtomicBool = AtomicBool::new(false);
 
 impl File {
-    pub(crate) fn new(descriptor: Fd, alignment: Option<Alignment>, cursor: Cursor) -> File {
-        File { target: Target { descriptor, alignment }, cursor: Mutex::new(cursor) }
+    /// A file that was just opened by its path, and is nobody else's.
+    pub(crate) fn own(target: Target) -> File {
+        let standing = Arc::new(Standing::own());
+        let cursor = Cursor::new(Kind::Own, standing.clone());
+        File { target, standing, cursor: Mutex::new(cursor) }
     }
 
     /// Opens a file for reading.
@@ -188,7 +200,10 @@ impl File {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn close(mut self) -> io::Result<()> {
-        let flushed = self.cursor.get_mut().flush(&self.target).await;
+        let cursor = self.cursor.get_mut();
+        let flushed = cursor.flush(&self.target).await;
+        cursor.settle(&self.target).await;
+        cursor.give_back();
         let closed = match self.target.descriptor.into_close() {
             Ok(closing) => closing.await,
             Err(_) => Ok(()),
@@ -280,7 +295,7 @@ impl File {
     pub async fn set_len(&self, length: u64) -> io::Result<()> {
         let mut cursor = self.cursor.lock().await;
         cursor.flush(&self.target).await?;
-        cursor.forget_unread();
+        cursor.give_back();
         let file = &self.target.descriptor;
         if !IS_TRUNCATE_MISSING.load(Ordering::Relaxed) {
             match Op::new(Truncate { file: file.clone(), length }).await {
@@ -434,7 +449,7 @@ impl File {
         Op::new(call).await.map(drop)
     }
 
-    /// Whether it was opened for direct I/O.
+    /// Whether it was opened for direct I/O, here or where it comes from.
     pub fn is_direct(&self) -> bool {
         self.target.alignment.is_some()
     }

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use ringhold_runtime::ops::{Open, OpenBeneath, Place, Statx};
+use ringhold_runtime::ops::{Alignment, Open, OpenBeneath, Place, Statx};
 use ringhold_runtime::{Fd, Op};
 
-use crate::cursor::Cursor;
-use crate::file::File;
+use crate::file::{File, Target};
 use crate::path::{to_c_string, to_place};
 use crate::stat::Stat;
 
@@ -196,11 +195,11 @@ impl OpenOptions {
         let direct = flags & libc::O_DIRECT != 0;
         let descriptor = opened.map_err(|error| explain(error, direct))?;
         let alignment = match direct {
-            true => Some(Stat::new(Op::new(Statx::file(&descriptor)).await?).direct_alignment()),
+            true => alignment_of(&Stat::new(Op::new(Statx::file(&descriptor)).await?)),
             false => None,
         };
-        let cursor = Cursor::at_start(flags & libc::O_APPEND != 0);
-        Ok(File::new(descriptor, alignment, cursor))
+        let appends = flags & libc::O_APPEND != 0;
+        Ok(File::own(Target { descriptor, alignment, appends }))
     }
 
     /// The flags of `open(2)`, by the rules of std.
@@ -233,6 +232,12 @@ impl OpenOptions {
         let direct = if self.direct { libc::O_DIRECT } else { 0 };
         Ok(access | creation | direct | (self.custom_flags & !libc::O_ACCMODE))
     }
+}
+
+/// `O_DIRECT` of a pipe is another matter.
+fn alignment_of(stat: &Stat) -> Option<Alignment> {
+    let has_blocks = matches!(stat.mode() & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK);
+    has_blocks.then(|| stat.direct_alignment())
 }
 
 fn contradiction(rule: &'static str) -> io::Error {

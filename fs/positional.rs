@@ -207,7 +207,7 @@ impl File {
         buffers: Vec<B>,
         offset: u64,
     ) -> impl Future<Output = Transfer<Vec<B>>> + Send + Unpin + use<B> {
-        let Target { descriptor, alignment } = self.target.clone();
+        let Target { descriptor, alignment, .. } = self.target.clone();
         Op::new(ReadVectored::new(descriptor, alignment, buffers, checked(offset)))
     }
 
@@ -243,8 +243,9 @@ impl File {
         buffers: Vec<B>,
         offset: u64,
     ) -> impl Future<Output = Transfer<Vec<B>>> + Send + Unpin + use<B> {
-        let Target { descriptor, alignment } = self.target.clone();
-        Op::new(WriteVectored::new(descriptor, alignment, buffers, checked(offset)))
+        let Target { descriptor, alignment, appends } = self.target.clone();
+        let write = WriteVectored::new(descriptor, alignment, buffers, checked(offset));
+        Op::new(write.appending(appends))
     }
 
     /// Reads from `offset` into a lease, which then has exactly what was read. Gives the count of
@@ -415,7 +416,9 @@ impl Target {
 
     #[inline]
     fn writing<B>(&self, buffer: B, offset: u64) -> Write<B> {
-        Write { file: self.descriptor.clone(), alignment: self.alignment, buffer, offset }
+        let Target { descriptor, alignment, appends } = self;
+        let (file, alignment, appends) = (descriptor.clone(), *alignment, *appends);
+        Write { file, alignment, appends, buffer, offset }
     }
 
     #[inline]

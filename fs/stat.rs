@@ -125,16 +125,20 @@ impl Stat {
     /// everything.
     pub fn direct_alignment(&self) -> Alignment {
         let said = self.0.stx_mask & libc::STATX_DIOALIGN != 0;
-        let or_page = |bytes: u32| match bytes {
-            0 => UNKNOWN_ALIGNMENT_BYTES,
-            _ if !said => UNKNOWN_ALIGNMENT_BYTES,
-            bytes => bytes.max(LEAST_ALIGNMENT_BYTES),
-        };
-        Alignment {
-            memory: or_page(self.0.stx_dio_mem_align),
-            offset: or_page(self.0.stx_dio_offset_align),
+        match said {
+            true => alignment_of(self.0.stx_dio_mem_align, self.0.stx_dio_offset_align),
+            false => alignment_of(0, 0),
         }
     }
+}
+
+/// What direct I/O asks for, where 0 is not to say.
+pub(crate) fn alignment_of(memory: u32, offset: u32) -> Alignment {
+    let or_page = |bytes: u32| match bytes {
+        0 => UNKNOWN_ALIGNMENT_BYTES,
+        bytes => bytes.max(LEAST_ALIGNMENT_BYTES),
+    };
+    Alignment { memory: or_page(memory), offset: or_page(offset) }
 }
 
 impl fmt::Debug for Stat {

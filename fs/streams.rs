@@ -9,25 +9,29 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use crate::file::File;
 
-/// Reads at the cursor, through a buffer of the file's own.
+/// Reads at the cursor, through a buffer of the file's own. A direct file is read in whole blocks,
+/// whatever is asked for, and what is left of the last one is for the next read.
 ///
 /// # Cancel safety
 ///
-/// Safe: what a dropped read brings is given to the next one.
+/// Safe: what a dropped read brings is given to the next one. Where others have the open file, too,
+/// and this one is dropped, sought, written to or given away first, it goes back: they read it
+/// next, unless they have moved on meanwhile.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().poll_read(target, cx, into)
     }
 }
 
 /// Writes at the cursor, through a buffer of the file's own: a write is ready when its bytes are
 /// copied, and its error is that of the next write, or of the flush. Writes are done one after the
-/// other.
+/// other. A direct file takes whole blocks where one begins; anything else is refused by the write
+/// itself, with an [`AlignmentError`](ringhold_runtime::ops::AlignmentError).
 ///
 /// # Cancel safety
 ///
@@ -38,7 +42,7 @@ impl AsyncWrite for File {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().poll_write(target, cx, std::iter::once(bytes))
     }
 
@@ -47,7 +51,7 @@ impl AsyncWrite for File {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().poll_write(target, cx, parts.iter().map(Deref::deref))
     }
 
@@ -56,7 +60,7 @@ impl AsyncWrite for File {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().poll_flush(target, cx)
     }
 
@@ -65,19 +69,19 @@ impl AsyncWrite for File {
     }
 }
 
-/// Moves the cursor. From the start, or from where it stands, that costs no system call.
+/// Moves the cursor to wherever the file's file system can have a position.
 ///
 /// # Cancel safety
 ///
 /// Loses progress: a dropped seek may have moved the cursor.
 impl AsyncSeek for File {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().start_seek(target, to)
     }
 
     fn poll_complete(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        let File { target, cursor } = self.get_mut();
+        let File { target, cursor, .. } = self.get_mut();
         cursor.get_mut().poll_seek(target, cx)
     }
 }

@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::ahead::Ahead;
 use crate::fd::Fd;
 use crate::kernel::System;
 use crate::op::{Entry, Operation};
@@ -120,15 +121,21 @@ pub enum Call {
         /// The answer.
         metadata: Option<Box<std::fs::Metadata>>,
     },
-    /// Where an open file stands, and whether it appends: `lseek(2)` and `fcntl(F_GETFL)`. `ESPIPE`
-    /// for what has no position.
-    Position {
-        /// The open file.
-        file: RawFd,
-        /// Where it stands, in bytes.
-        position: u64,
-        /// Whether it was opened with `O_APPEND`.
-        append: bool,
+    /// One `read(2)`: at the position of an open file, which moves for all who have it. The
+    /// completion's result is the bytes read.
+    ReadHere {
+        /// What was read, which a dropped call gives back.
+        ahead: Ahead,
+    },
+    /// One `write(2)`: at the position of an open file, which moves for all who have it. The
+    /// completion's result is the bytes written.
+    WriteHere {
+        /// The file. It is held here, since a dropped call runs on.
+        file: Fd,
+        /// What is written begins in here, and is all from there on.
+        bytes: Vec<u8>,
+        /// Where.
+        begin: usize,
     },
     /// One `copy_file_range(2)`; the completion's result is the bytes copied, 0 at the source's
     /// end.

@@ -18,6 +18,7 @@ use ringhold_buffers::ArenaId;
 
 use crate::call::Call;
 use crate::fd::Fd;
+use crate::open_files::OpenFiles;
 use crate::processes::Processes;
 use crate::sockets::Sockets;
 use crate::sqe::Sqe;
@@ -216,6 +217,10 @@ pub trait System: Send + Sync + 'static {
         work: Box<dyn FnOnce() + Send>,
     ) -> io::Result<()> {
         threads::start(name, stack_bytes, work).map(drop)
+    }
+    /// What answers for its open files at once.
+    fn open_files(&self) -> &dyn OpenFiles {
+        &Linux
     }
     /// What answers for its sockets at once.
     fn sockets(&self) -> &dyn Sockets {

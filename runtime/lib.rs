@@ -3,6 +3,7 @@
 //! Applications use the face, package `ringhold`; what this crate opens to the layers above it is
 //! not an interface of its own.
 
+mod ahead;
 mod arenas;
 mod away;
 mod blocking;
@@ -25,6 +26,7 @@ mod local;
 #[cfg(test)]
 mod models;
 mod op;
+mod open_files;
 #[doc(hidden)]
 pub mod ops;
 mod park;
@@ -57,6 +59,8 @@ pub use runtime::Runtime;
 pub use start_error::{KERNEL_FLOOR, StartError};
 
 #[doc(hidden)]
+pub use ahead::Ahead;
+#[doc(hidden)]
 pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
 #[doc(hidden)]
 pub use collector::{Arrivals, Collector};
@@ -71,6 +75,8 @@ pub use kernel::{
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};
+#[doc(hidden)]
+pub use open_files::{Description, OpenFiles};
 #[doc(hidden)]
 pub use processes::Processes;
 #[doc(hidden)]

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::fd::Fd;
+
 /// The alignment that a file opened for direct I/O asks for, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignment {
@@ -22,6 +24,8 @@ pub enum Misaligned {
     Offset,
     /// The length of the transfer.
     Length,
+    /// The end of the file, which is where an appending write goes.
+    End,
 }
 
 /// Direct I/O was asked for with an address, an offset or a length that the file can't take.
@@ -39,23 +43,33 @@ pub struct AlignmentError {
 
 impl fmt::Display for AlignmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            Misaligned::Address => "a buffer address",
-            Misaligned::Offset => "an offset",
-            Misaligned::Length => "a length",
+        let AlignmentError { what, wanted, given } = self;
+        let (named, cure) = match what {
+            Misaligned::Address => ("a buffer address", "lease the buffer from the pool"),
+            Misaligned::Offset => ("an offset", "begin where a block does"),
+            Misaligned::Length => {
+                ("a length", "read and write whole blocks, a last one by a file that isn't direct")
+            }
+            Misaligned::End => {
+                ("a file's end", "write the rest of its last block by a file that isn't direct")
+            }
         };
-        let AlignmentError { wanted, given, .. } = self;
         write!(
             f,
-            "direct I/O on this file wants {what} that is a multiple of {wanted} bytes, and was \
-             given {given} ({} past one); lease the buffer from the pool, and read and write whole \
-             blocks",
+            "direct I/O on this file wants {named} that is a multiple of {wanted} bytes, and was \
+             given {given} ({} past one): {cure}",
             given % wanted
         )
     }
 }
 
 impl Error for AlignmentError {}
+
+impl From<AlignmentError> for io::Error {
+    fn from(error: AlignmentError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
 
 /// Refuses what direct I/O can't do, before the kernel sees it: kernels check memory
 /// inconsistently, by length and by version, so that what passes here today could fail elsewhere
@@ -73,6 +87,29 @@ pub(crate) fn check_aligned(
     }
 }
 
+/// What a write's `EINVAL` means, if it is that of a direct write to the end of a file whose last
+/// block isn't whole.
+#[cold]
+pub(crate) fn explain_append(
+    file: &Fd,
+    alignment: Option<Alignment>,
+    appends: bool,
+    error: io::Error,
+) -> io::Error {
+    let (Some(alignment), true, Some(libc::EINVAL)) = (alignment, appends, error.raw_os_error())
+    else {
+        return error;
+    };
+    let known = file.system().open_files().describe(file.descriptor());
+    let (wanted, end) = (u64::from(alignment.offset), known.map(|known| known.length));
+    match end {
+        Ok(given) if !given.is_multiple_of(wanted) => {
+            AlignmentError { what: Misaligned::End, wanted, given }.into()
+        }
+        _ => error,
+    }
+}
+
 impl Alignment {
     fn check(self, address: *const u8, length: usize, offset: u64) -> io::Result<()> {
         let checks = [
@@ -83,8 +120,7 @@ impl Alignment {
         for (what, wanted, given) in checks {
             let wanted = u64::from(wanted.max(1));
             if !given.is_multiple_of(wanted) {
-                let error = AlignmentError { what, wanted, given };
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                return Err(AlignmentError { what, wanted, given }.into());
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use ringhold_buffers::{ArenaId, IoBuf};
 use crate::failed::Failed;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
-use crate::ops::alignment::{Alignment, check_aligned};
+use crate::ops::alignment::{Alignment, check_aligned, explain_append};
 use crate::ops::fixed::check_filled;
 
 /// Writes a buffer's initialised bytes at an offset.
@@ -22,6 +22,8 @@ pub struct Write<B, const CANCELLABLE: bool = true> {
     pub file: Fd,
     /// What direct I/O on it asks for.
     pub alignment: Option<Alignment>,
+    /// Whether it goes to the file's end, whatever the offset says.
+    pub appends: bool,
     /// The buffer.
     pub buffer: B,
     /// Bytes from the file's start; `u64::MAX` for where the file stands.
@@ -42,7 +44,8 @@ unsafe impl<B: IoBuf, const CANCELLABLE: bool> Operation for Write<B, CANCELLABL
             check_filled(self.buffer.bytes_init())?;
         }
         let length = self.buffer.bytes_init();
-        check_aligned(self.alignment, self.buffer.stable_ptr(), length, self.offset)
+        let offset = if self.appends { 0 } else { self.offset };
+        check_aligned(self.alignment, self.buffer.stable_ptr(), length, offset)
     }
 
     #[inline]
@@ -73,7 +76,10 @@ unsafe impl<B: IoBuf, const CANCELLABLE: bool> Operation for Write<B, CANCELLABL
     fn finish(self, outcome: io::Result<u32>) -> Self::Output {
         match outcome {
             Ok(count) => Ok((count as usize, self.buffer)),
-            Err(error) => Err(Failed { error, buffer: self.buffer }),
+            Err(error) => {
+                let error = explain_append(&self.file, self.alignment, self.appends, error);
+                Err(Failed { error, buffer: self.buffer })
+            }
         }
     }
 }

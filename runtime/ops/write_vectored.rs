@@ -9,7 +9,7 @@ use ringhold_buffers::IoBuf;
 use crate::failed::Failed;
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
-use crate::ops::alignment::Alignment;
+use crate::ops::alignment::{Alignment, explain_append};
 use crate::ops::segments::{Segments, check_each};
 
 /// Writes the initialised bytes of several buffers at an offset, one after the other.
@@ -17,6 +17,7 @@ use crate::ops::segments::{Segments, check_each};
 pub struct WriteVectored<B> {
     file: Fd,
     alignment: Option<Alignment>,
+    appends: bool,
     buffers: Vec<B>,
     offset: u64,
     segments: Segments,
@@ -25,7 +26,14 @@ pub struct WriteVectored<B> {
 impl<B> WriteVectored<B> {
     /// A write at `offset` of all of `buffers`; see [`Write`](crate::ops::Write) for the fields.
     pub fn new(file: Fd, alignment: Option<Alignment>, buffers: Vec<B>, offset: u64) -> Self {
-        WriteVectored { file, alignment, buffers, offset, segments: Segments::default() }
+        let segments = Segments::default();
+        WriteVectored { file, alignment, appends: false, buffers, offset, segments }
+    }
+
+    /// Says whether it goes to the file's end, whatever the offset says.
+    pub fn appending(mut self, appends: bool) -> Self {
+        self.appends = appends;
+        self
     }
 }
 
@@ -36,7 +44,8 @@ unsafe impl<B: IoBuf> Operation for WriteVectored<B> {
     type Output = Result<(usize, Vec<B>), Failed<Vec<B>>>;
 
     fn check(&self) -> io::Result<()> {
-        check_each(self.alignment, &self.buffers, B::bytes_init, self.offset)
+        let offset = if self.appends { 0 } else { self.offset };
+        check_each(self.alignment, &self.buffers, B::bytes_init, offset)
     }
 
     fn file(&self) -> Option<&Fd> {
@@ -56,7 +65,10 @@ unsafe impl<B: IoBuf> Operation for WriteVectored<B> {
     fn finish(self, outcome: io::Result<u32>) -> Self::Output {
         match outcome {
             Ok(count) => Ok((count as usize, self.buffers)),
-            Err(error) => Err(Failed { error, buffer: self.buffers }),
+            Err(error) => {
+                let error = explain_append(&self.file, self.alignment, self.appends, error);
+                Err(Failed { error, buffer: self.buffers })
+            }
         }
     }
 }

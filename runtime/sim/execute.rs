@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ringhold_runtime::{Call, DirectoryEntry, Fd, System};
+use ringhold_runtime::{Ahead, Call, DirectoryEntry, Fd, System};
 
 use crate::Choose;
 use crate::disk::{Errno, FileSystem, Status};
@@ -219,8 +219,9 @@ impl Effects<'_> {
                 let status = files.statx(*directory, name.as_bytes(), flags)?;
                 *metadata = Some(to_metadata(&status)?);
             }
-            Call::Position { file, position, append } => {
-                (*position, *append) = files.position(*file)?;
+            Call::ReadHere { ahead } => return self.read_here(ahead),
+            Call::WriteHere { file, bytes, begin } => {
+                return self.write_here(file.descriptor(), &bytes[*begin..]);
             }
             Call::CopyRange { source, target, offset, length } => {
                 let (source, target) = (source.descriptor(), target.descriptor());
@@ -235,6 +236,35 @@ impl Effects<'_> {
             other => panic!("the simulated kernel doesn't know the cold call {other:?}"),
         }
         Ok(0)
+    }
+}
+
+/// The position of the open file itself.
+const HERE_IN_FILE: u64 = u64::MAX;
+
+impl Effects<'_> {
+    fn read_here(&mut self, ahead: &mut Ahead) -> Outcome {
+        let (file, bytes, room) = ahead.to_read();
+        let file = file.descriptor();
+        let length = self.moved(room);
+        let length = self.whole_blocks(file, length, room);
+        let begin = bytes.len();
+        bytes.resize(begin + length, 0);
+        let into = &mut bytes[begin..];
+        let memory = into.as_ptr().addr();
+        let count = self.files.read_at(file, HERE_IN_FILE, memory, into, self.choose);
+        bytes.truncate(begin + count.unwrap_or(0));
+        ahead.set_end(self.files.position(file)?.0);
+        count.map(|count| count as i32)
+    }
+
+    fn write_here(&mut self, file: RawFd, bytes: &[u8]) -> Outcome {
+        self.refuse_if(Fault::NoSpace, libc::ENOSPC)?;
+        let length = self.moved(bytes.len());
+        let length = self.whole_blocks(file, length, bytes.len());
+        let (memory, bytes) = (bytes.as_ptr().addr(), &bytes[..length]);
+        let count = self.files.write_at(file, HERE_IN_FILE, memory, bytes, 0, self.choose)?;
+        Ok(count as i32)
     }
 }
 

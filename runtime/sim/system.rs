@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringhold_runtime::{
-    ArenaEntry, Donor, Kernel, KernelConfig, Processes, SignalEvents, Sockets, StartError, System,
+    ArenaEntry, Description, Donor, Kernel, KernelConfig, OpenFiles, Processes, SignalEvents,
+    Sockets, StartError, System,
 };
 
+use crate::disk::{Errno, FileSystem};
 use crate::kernel::{RingName, SimKernel};
 use crate::machine::{Machine, Work};
 use crate::world::Shared;
@@ -69,6 +71,10 @@ impl System for SimSystem {
         false
     }
 
+    fn open_files(&self) -> &dyn OpenFiles {
+        self
+    }
+
     fn sockets(&self) -> &dyn Sockets {
         self
     }
@@ -86,6 +92,40 @@ impl System for SimSystem {
 
     fn may_block(&self) -> bool {
         false
+    }
+}
+
+impl SimSystem {
+    /// Asks the host's disk; an earlier service's files are not there any more.
+    fn with_files<R>(
+        &self,
+        ask: impl FnOnce(&mut FileSystem) -> Result<R, Errno>,
+    ) -> io::Result<R> {
+        let mut world = self.world.lock();
+        let machine = &mut world.machines[self.host];
+        let is_there = machine.incarnation == self.incarnation && machine.alive;
+        let answer = if is_there { ask(&mut machine.files) } else { Err(Errno(libc::EBADF)) };
+        answer.map_err(|Errno(errno)| io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl OpenFiles for SimSystem {
+    fn describe(&self, file: RawFd) -> io::Result<Description> {
+        self.with_files(|files| {
+            let flags = files.flags(file)?;
+            let status = files.statx(file, b"", libc::AT_EMPTY_PATH)?;
+            Ok(Description {
+                flags,
+                mode: status.mode,
+                length: status.size,
+                memory_alignment: status.direct_memory_alignment,
+                offset_alignment: status.direct_offset_alignment,
+            })
+        })
+    }
+
+    fn seek(&self, file: RawFd, offset: i64, whence: i32) -> io::Result<u64> {
+        self.with_files(|files| files.seek(file, offset, whence))
     }
 }
 

@@ -8,6 +8,7 @@ mod calls;
 mod donor;
 mod groups;
 mod limits;
+mod open_files;
 mod processes;
 pub(crate) mod raised;
 mod run_call;

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
+use crate::ahead::Ahead;
 use crate::call::{Call, DirectoryEntry};
 use crate::fd::Fd;
 
@@ -75,10 +76,10 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
         Call::MetadataWithin { directory, name, metadata } => {
             *metadata = Some(Box::new(metadata_within(borrow(directory), name)?));
         }
-        Call::Position { file, position, append } => {
-            let file = borrow(file);
-            *position = rustix::fs::tell(file)?;
-            *append = rustix::fs::fcntl_getfl(file)?.contains(OFlags::APPEND);
+        Call::ReadHere { ahead } => return read_here(ahead),
+        Call::WriteHere { file, bytes, begin } => {
+            let written = rustix::io::write(borrow(&file.descriptor()), &bytes[*begin..])?;
+            return as_result(written);
         }
         Call::CopyRange { source, target, offset, length } => {
             return copy_range(source, target, *offset, *length);
@@ -187,7 +188,28 @@ fn copy_range(source: &Fd, target: &Fd, offset: u64, length: u32) -> io::Result<
         Some(&mut write_at),
         length as usize,
     )?;
-    i32::try_from(copied).map_err(|_| Errno::OVERFLOW.into())
+    as_result(copied)
+}
+
+fn as_result(count: usize) -> io::Result<i32> {
+    i32::try_from(count).map_err(|_| Errno::OVERFLOW.into())
+}
+
+/// One `read(2)`. Who reads or seeks at the same time leaves unknown where it ended.
+fn read_here(ahead: &mut Ahead) -> io::Result<i32> {
+    let (file, bytes, room) = ahead.to_read();
+    let descriptor = file.descriptor();
+    let file = borrow(&descriptor);
+    let before = rustix::fs::tell(file)?;
+    let room = &mut bytes.spare_capacity_mut()[..room];
+    let count = rustix::io::read(file, room)?.0.len();
+    // SAFETY: the system call has filled that many bytes behind the vector's end (S9).
+    unsafe { bytes.set_len(bytes.len() + count) };
+    let after = rustix::fs::tell(file)?;
+    if after == before + count as u64 {
+        ahead.set_end(after);
+    }
+    as_result(count)
 }
 
 #[cfg(test)]
@@ -234,13 +256,5 @@ mod tests {
         let mut call = Call::ReadDirectory { directory: open.as_raw_fd(), entries: Vec::new() };
         assert_eq!(run(&mut call), 0);
         assert!(matches!(call, Call::ReadDirectory { entries, .. } if entries.is_empty()));
-    }
-
-    #[test]
-    fn what_has_no_position_says_so() {
-        let (reader, _writer) = io::pipe().expect("a pipe");
-        let file = reader.as_raw_fd();
-        let mut call = Call::Position { file, position: 7, append: false };
-        assert_eq!(run(&mut call), -libc::ESPIPE);
     }
 }

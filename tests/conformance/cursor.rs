@@ -16,6 +16,9 @@ on_both_kernels! {
     seeks_to_nowhere_fail_and_move_nothing,
     appends_go_to_the_end,
     copies_of_a_file_share_no_unread_bytes,
+    copies_of_a_file_write_after_each_other,
+    what_a_dropped_copy_had_read_goes_back,
+    seeks_end_where_positions_do,
     a_dropped_read_loses_nothing,
     streams_are_copied_and_split_into_lines,
     errors_of_writes_are_told_at_the_flush,
@@ -97,6 +100,52 @@ async fn copies_of_a_file_share_no_unread_bytes(place: Place) -> io::Result<()> 
     assert_eq!(copy.read_u8().await?, b'5');
     file.seek(SeekFrom::Start(1)).await?;
     assert_eq!(file.read_u8().await?, b'1');
+    Ok(())
+}
+
+async fn copies_of_a_file_write_after_each_other(place: Place) -> io::Result<()> {
+    let mut file = opened(&place, b"").await?;
+    let mut copy = file.try_clone().await?;
+    let mut expected = String::new();
+    for round in 0..50 {
+        for (name, writer) in [("file", &mut file), ("copy", &mut copy)] {
+            let line = format!("{name} {round}\n");
+            writer.write_all(line.as_bytes()).await?;
+            writer.flush().await?;
+            expected += &line;
+        }
+    }
+    assert_eq!(fs::read_to_string(place.at("file")).await?, expected);
+    assert_eq!(copy.stream_position().await?, expected.len() as u64);
+    Ok(())
+}
+
+async fn what_a_dropped_copy_had_read_goes_back(place: Place) -> io::Result<()> {
+    let mut file = opened(&place, b"0123456789").await?;
+    for expected in 0..5 {
+        let mut copy = file.try_clone().await?;
+        let mut part = [0; 4];
+        let read = futures::poll!(pin!(copy.read(&mut part)));
+        assert!(read.is_pending(), "{read:?}");
+        // The read has ended when metadata was asked for.
+        copy.metadata().await?;
+        drop(copy);
+        assert_eq!(file.read_u8().await?, b'0' + expected);
+    }
+    Ok(())
+}
+
+async fn seeks_end_where_positions_do(place: Place) -> io::Result<()> {
+    for shared in [false, true] {
+        let mut file = opened(&place, b"0123456789").await?;
+        let copy = if shared { Some(file.try_clone().await?) } else { None };
+        assert_eq!(file.seek(SeekFrom::Start(1 << 40)).await?, 1 << 40);
+        assert_eq!(kind(file.seek(SeekFrom::Start(u64::MAX)).await), ErrorKind::InvalidInput);
+        assert_eq!(kind(file.seek(SeekFrom::Current(i64::MAX)).await), ErrorKind::InvalidInput);
+        assert_eq!(kind(file.seek(SeekFrom::End(-11)).await), ErrorKind::InvalidInput);
+        assert_eq!(file.stream_position().await?, 1 << 40);
+        drop(copy);
+    }
     Ok(())
 }
 
