@@ -29,6 +29,7 @@ mod conversions;
 mod create_dir;
 mod cursor;
 mod direct;
+mod fifo;
 mod file;
 mod metadata;
 mod names;

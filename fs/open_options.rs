@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use ringhold_runtime::ops::{Alignment, Open, OpenBeneath, Place, Statx};
-use ringhold_runtime::{Fd, Op};
+use ringhold_runtime::Op;
+use ringhold_runtime::ops::{Alignment, Place, Statx};
 
+use crate::fifo::Opening;
 use crate::file::{File, Target};
 use crate::path::{to_c_string, to_place};
 use crate::stat::Stat;
@@ -74,7 +75,7 @@ impl OpenOptions {
     }
 
     /// For writing at the end, wherever that is by then: each write is put there, whatever its
-    /// offset says.
+    /// offset says. That of a [`direct`](Self::direct) file has to be the end of a block.
     pub fn append(&mut self, append: bool) -> &mut OpenOptions {
         self.append = append;
         self
@@ -103,7 +104,8 @@ impl OpenOptions {
     /// Past the page cache (`O_DIRECT`). Buffers, offsets and lengths must be aligned, see
     /// [`File::alignment`]; what isn't is refused with an
     /// [`AlignmentError`](ringhold_runtime::ops::AlignmentError) before the kernel sees it. A lease
-    /// of whole blocks is aligned.
+    /// of whole blocks is aligned. Through the cursor the buffer is the file's own: it is read from
+    /// anywhere, and written in whole blocks.
     pub fn direct(&mut self, direct: bool) -> &mut OpenOptions {
         self.direct = direct;
         self
@@ -122,7 +124,8 @@ impl OpenOptions {
         self
     }
 
-    /// Opens the file.
+    /// Opens the file. One end of a FIFO waits for the other, unless `O_NONBLOCK` is among the
+    /// [`custom_flags`](Self::custom_flags) or it is both ends.
     ///
     /// # Errors
     ///
@@ -136,15 +139,14 @@ impl OpenOptions {
     ///
     /// # Kernel
     ///
-    /// `IORING_OP_OPENAT`, since 5.6; for a direct file also `IORING_OP_STATX`.
+    /// `IORING_OP_OPENAT`, since 5.6; for a direct file also `IORING_OP_STATX`. An end of a FIFO
+    /// waits on a thread of the ring's, of which there is one more for it.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         self.open_path(path.as_ref()).await
     }
 
     async fn open_path(&self, path: &Path) -> io::Result<File> {
-        let flags = self.flags()?;
-        let place = to_place(path)?;
-        self.finish(flags, Op::new(Open::new(place, flags, self.mode)).await).await
+        self.open_place(to_place(path)?, false).await
     }
 
     /// Opens the file at `path` below `directory`, which the path can't lead out of: neither by
@@ -186,13 +188,14 @@ impl OpenOptions {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn open_beneath(&self, directory: &File, path: impl AsRef<Path>) -> io::Result<File> {
-        let flags = self.flags()?;
         let place = Place::within(&directory.target.descriptor, to_c_string(path.as_ref())?);
-        self.finish(flags, Op::new(OpenBeneath::new(place, flags, self.mode)).await).await
+        self.open_place(place, true).await
     }
 
-    async fn finish(&self, flags: i32, opened: io::Result<Fd>) -> io::Result<File> {
+    async fn open_place(&self, place: Place, beneath: bool) -> io::Result<File> {
+        let flags = self.flags()?;
         let direct = flags & libc::O_DIRECT != 0;
+        let opened = Opening { place, flags, mode: self.mode, beneath }.open().await;
         let descriptor = opened.map_err(|error| explain(error, direct))?;
         let alignment = match direct {
             true => alignment_of(&Stat::new(Op::new(Statx::file(&descriptor)).await?)),

@@ -44,6 +44,9 @@ pub struct Sqe {
 /// `IOSQE_FIXED_FILE`: the entry's `fd` is a slot of the file table.
 pub const FIXED_FILE: u8 = 1;
 
+/// `IOSQE_ASYNC`: the entry goes to a thread of the kernel's at once, and may wait there.
+pub const ASYNC: u8 = 1 << 4;
+
 /// `IOSQE_BUFFER_SELECT`: the entry's `buffer_index` is a group of provided buffers.
 pub const BUFFER_SELECT: u8 = 1 << 5;
 

@@ -15,7 +15,7 @@ mod common;
 
 /// How often what must hold beside others is tried.
 fn rounds() -> u32 {
-    std::env::var("RINGHOLD_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
+    std::env::var("RINGHOLD_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap())
 }
 
 fn names_in(path: &Path) -> Vec<String> {

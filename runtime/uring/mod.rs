@@ -8,6 +8,7 @@ mod calls;
 mod donor;
 mod groups;
 mod limits;
+mod occupied;
 mod open_files;
 mod processes;
 pub(crate) mod raised;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, Probe};
+use io_uring::{EnterFlags, IoUring, Probe, opcode};
 use ringhold_buffers::ARENA_SLOTS;
 
 use crate::call::{Call, CallPointer};
@@ -36,11 +37,12 @@ use crate::kernel::{
     ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, System, Unpark,
     Wait,
 };
-use crate::sqe::Sqe;
+use crate::sqe::{ASYNC, Sqe};
 use crate::start_error::StartError;
 use crate::uring::calls::Answers;
 use crate::uring::donor::DonorRing;
 use crate::uring::groups::GroupRing;
+use crate::uring::occupied::Occupied;
 use crate::uring::wake::{WAKE, Waking};
 
 pub(crate) use limits::pin_this_thread;
@@ -91,6 +93,7 @@ struct Uring {
     wake_armed: bool,
     overflows: u64,
     answers: Arc<Answers>,
+    occupied: Occupied,
     files: Table,
     buffers: Table,
     /// Dropped after `ring`, which thereby no longer uses their memory.
@@ -101,6 +104,9 @@ struct Uring {
 
 /// `IORING_OP_PIPE`, which came with 6.16.
 const OPCODE_OF_6_16: u8 = 62;
+
+/// What may wait for a peer on a thread of the ring's, if it was sent to one.
+const OPENS: [u8; 2] = [opcode::OpenAt::CODE, opcode::OpenAt2::CODE];
 
 /// Whether a table of the ring is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,6 +154,7 @@ impl Uring {
             wake_armed: false,
             overflows: 0,
             answers,
+            occupied: Occupied::default(),
             files: file_table,
             buffers: Table::Unregistered,
             groups: BTreeMap::new(),
@@ -210,7 +217,11 @@ unsafe impl Kernel for Uring {
     #[inline]
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
         // SAFETY: passed on to the caller (S1, S2).
-        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)
+        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)?;
+        if sqe.flags & ASYNC != 0 && OPENS.contains(&sqe.opcode) {
+            self.occupied.begin(&self.ring, sqe.user_data);
+        }
+        Ok(())
     }
 
     unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>) {
@@ -253,6 +264,7 @@ unsafe impl Kernel for Uring {
     }
 
     fn reap(&mut self, batch: &mut Vec<Cqe>) {
+        let begin = batch.len();
         let room = batch.spare_capacity_mut();
         let mut came = 0;
         let mut completions = self.ring.completion();
@@ -272,7 +284,8 @@ unsafe impl Kernel for Uring {
         }
         drop(completions);
         // SAFETY: the loop has written the first `came` places behind the batch's end (S9).
-        unsafe { batch.set_len(batch.len() + came) };
+        unsafe { batch.set_len(begin + came) };
+        self.occupied.end(&self.ring, &batch[begin..]);
         if self.answers.are_there() {
             self.answers.take(batch);
         }
