@@ -1,6 +1,8 @@
 //! Sets of tasks: each result once, in the order of their ends, and no task outlives its set unless
 //! it is let go.
 
+mod watched;
+
 use std::collections::HashSet;
 use std::future::pending;
 use std::pin::pin;
@@ -15,6 +17,7 @@ use runtime::task::{JoinSet, yield_now};
 use runtime::time::sleep;
 use runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready, task};
+use watched::watchdog;
 
 /// Counts its drops.
 struct Guard(Arc<AtomicUsize>);
@@ -35,6 +38,7 @@ fn two_shards() -> Runtime {
 
 #[runtime::test]
 async fn results_come_in_the_order_in_which_the_tasks_end() {
+    let _watchdog = watchdog("results come in the order in which the tasks end", 60);
     let mut set = JoinSet::new();
     let senders: Vec<_> = (0..5)
         .map(|number| {
@@ -59,6 +63,7 @@ async fn results_come_in_the_order_in_which_the_tasks_end() {
 
 #[runtime::test]
 async fn a_set_counts_the_tasks_whose_results_nobody_took() {
+    let _watchdog = watchdog("a set counts the tasks whose results nobody took", 60);
     let mut set = JoinSet::new();
     assert!(set.is_empty());
     set.spawn(async { 1 });
@@ -75,6 +80,7 @@ async fn a_set_counts_the_tasks_whose_results_nobody_took() {
 
 #[runtime::test]
 async fn results_bear_the_ids_of_their_tasks() {
+    let _watchdog = watchdog("results bear the ids of their tasks", 60);
     let mut set = JoinSet::new();
     let fine = set.spawn(async { 5 }).id();
     assert_eq!(set.join_next_with_id().await.unwrap().unwrap(), (fine, 5));
@@ -90,6 +96,7 @@ async fn results_bear_the_ids_of_their_tasks() {
 
 #[runtime::test]
 async fn a_waiting_set_is_woken_by_an_end_and_by_nothing_else() {
+    let _watchdog = watchdog("a waiting set is woken by an end and by nothing else", 60);
     let mut set = JoinSet::new();
     let (sender, receiver) = oneshot::channel();
     set.spawn(async move { receiver.await.unwrap() });
@@ -107,6 +114,7 @@ async fn a_waiting_set_is_woken_by_an_end_and_by_nothing_else() {
 
 #[runtime::test]
 async fn a_dropped_wait_takes_no_result() {
+    let _watchdog = watchdog("a dropped wait takes no result", 60);
     let mut set = JoinSet::new();
     let (sender, receiver) = oneshot::channel();
     set.spawn(async move { receiver.await.unwrap() });
@@ -125,6 +133,7 @@ async fn a_dropped_wait_takes_no_result() {
 
 #[runtime::test]
 async fn a_panic_stays_in_its_task_and_is_its_result() {
+    let _watchdog = watchdog("a panic stays in its task and is its result", 60);
     let mut set = JoinSet::new();
     set.spawn(async { panic!("as planned") });
     let error = set.join_next().await.unwrap().unwrap_err();
@@ -135,6 +144,7 @@ async fn a_panic_stays_in_its_task_and_is_its_result() {
 
 #[test]
 fn dropping_a_set_aborts_its_tasks() {
+    let _watchdog = watchdog("dropping a set aborts its tasks", 60);
     let dropped = Arc::new(AtomicUsize::new(0));
     let runtime = one_shard();
     runtime.block_on(async {
@@ -158,6 +168,7 @@ fn dropping_a_set_aborts_its_tasks() {
 
 #[runtime::test]
 async fn a_shutdown_waits_until_all_futures_are_dropped() {
+    let _watchdog = watchdog("a shutdown waits until all futures are dropped", 60);
     let dropped = Arc::new(AtomicUsize::new(0));
     let mut set = JoinSet::new();
     for number in 0..10 {
@@ -175,6 +186,7 @@ async fn a_shutdown_waits_until_all_futures_are_dropped() {
 
 #[runtime::test]
 async fn aborted_tasks_stay_in_the_set_as_cancelled() {
+    let _watchdog = watchdog("aborted tasks stay in the set as cancelled", 60);
     let mut set = JoinSet::<()>::new();
     for _ in 0..3 {
         set.spawn(pending());
@@ -189,6 +201,7 @@ async fn aborted_tasks_stay_in_the_set_as_cancelled() {
 
 #[runtime::test]
 async fn detached_tasks_go_on() {
+    let _watchdog = watchdog("detached tasks go on", 60);
     let mut set = JoinSet::new();
     let mut receivers = Vec::new();
     for number in 0..3 {
@@ -215,6 +228,7 @@ async fn detached_tasks_go_on() {
 
 #[runtime::test]
 async fn join_all_gives_all_outputs() {
+    let _watchdog = watchdog("join all gives all outputs", 60);
     let set: JoinSet<usize> = (0..100).map(|number| async move { number }).collect();
     let mut outputs = set.join_all().await;
     outputs.sort();
@@ -225,6 +239,7 @@ async fn join_all_gives_all_outputs() {
 #[runtime::test]
 #[should_panic(expected = "as planned")]
 async fn join_all_goes_on_with_a_task_s_panic() {
+    let _watchdog = watchdog("join all goes on with a task s panic", 60);
     let mut set = JoinSet::<()>::new();
     set.spawn(pending());
     set.spawn(async { panic!("as planned") });
@@ -234,6 +249,7 @@ async fn join_all_goes_on_with_a_task_s_panic() {
 #[runtime::test]
 #[should_panic(expected = "was cancelled")]
 async fn join_all_panics_if_a_task_was_aborted() {
+    let _watchdog = watchdog("join all panics if a task was aborted", 60);
     let mut set = JoinSet::<()>::new();
     set.spawn(pending()).abort();
     set.join_all().await;
@@ -241,6 +257,7 @@ async fn join_all_panics_if_a_task_was_aborted() {
 
 #[test]
 fn a_set_is_filled_and_joined_from_outside_of_the_runtime() {
+    let _watchdog = watchdog("a set is filled and joined from outside of the runtime", 60);
     let runtime = two_shards();
     let mut set = JoinSet::new();
     for number in 0..100 {
@@ -253,6 +270,7 @@ fn a_set_is_filled_and_joined_from_outside_of_the_runtime() {
 
 #[test]
 fn no_end_is_lost_while_two_shards_end_tasks() {
+    let _watchdog = watchdog("no end is lost while two shards end tasks", 60);
     let runtime = two_shards();
     let mut set = JoinSet::new();
     let mut joined = 0;
@@ -284,6 +302,7 @@ fn no_end_is_lost_while_two_shards_end_tasks() {
 
 #[test]
 fn a_set_hears_of_the_runtime_s_end() {
+    let _watchdog = watchdog("a set hears of the runtime s end", 60);
     let runtime = two_shards();
     let mut set = JoinSet::<()>::new();
     for _ in 0..10 {

@@ -3,6 +3,7 @@
 //! `RINGHOLD_SEEDS` sets on how many seeds of the latter.
 
 mod common;
+mod watched;
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice};
@@ -21,6 +22,7 @@ use runtime::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixStream};
 use runtime::task::{spawn_local, spawn_on, yield_now};
 use runtime::time::{sleep, timeout};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use watched::watchdog;
 
 /// Within this everything has come that is there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,6 +102,7 @@ async fn arrival(reader: &TcpStream, bytes: usize) -> io::Result<()> {
 
 #[test]
 fn what_a_peek_has_left_is_read() {
+    let _watchdog = watchdog("what a peek has left is read", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         wait_often(&mut reader, &mut writer).await?;
@@ -122,6 +125,7 @@ fn what_a_peek_has_left_is_read() {
 
 #[test]
 fn the_end_is_seen_that_comes_with_the_last_bytes() {
+    let _watchdog = watchdog("the end is seen that comes with the last bytes", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         wait_often(&mut reader, &mut writer).await?;
@@ -139,6 +143,7 @@ fn the_end_is_seen_that_comes_with_the_last_bytes() {
 
 #[test]
 fn what_a_dropped_read_of_an_owned_buffer_has_left_is_read() {
+    let _watchdog = watchdog("what a dropped read of an owned buffer has left is read", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         for _ in 0..5 {
@@ -161,6 +166,7 @@ fn what_a_dropped_read_of_an_owned_buffer_has_left_is_read() {
 
 #[test]
 fn readiness_is_told_as_long_as_something_is_left() {
+    let _watchdog = watchdog("readiness is told as long as something is left", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         wait_often(&mut reader, &mut writer).await?;
@@ -179,6 +185,7 @@ fn readiness_is_told_as_long_as_something_is_left() {
 
 #[test]
 fn a_writer_that_waits_often_is_woken_each_time() {
+    let _watchdog = watchdog("a writer that waits often is woken each time", 60);
     const BYTES: usize = 512 * 1024;
     on_both_kernels(|| async {
         let (mut reader, mut writer) = narrow_pair().await?;
@@ -203,6 +210,7 @@ fn a_writer_that_waits_often_is_woken_each_time() {
 
 #[test]
 fn a_dropped_stream_is_closed_although_its_poll_was_armed() {
+    let _watchdog = watchdog("a dropped stream is closed although its poll was armed", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         wait_often(&mut reader, &mut writer).await?;
@@ -233,6 +241,7 @@ fn no_descriptor_is_left_of_streams_whose_polls_were_armed() {
 
 #[test]
 fn who_is_busy_with_something_else_is_not_woken_by_what_comes() {
+    let _watchdog = watchdog("who is busy with something else is not woken by what comes", 60);
     on_both_kernels(|| async {
         let (mut reader, mut writer) = pair().await?;
         wait_often(&mut reader, &mut writer).await?;
@@ -261,6 +270,7 @@ fn who_is_busy_with_something_else_is_not_woken_by_what_comes() {
 
 #[test]
 fn an_armed_stream_goes_on_on_another_shard_and_in_another_runtime() {
+    let _watchdog = watchdog("an armed stream goes on on another shard and in another runtime", 60);
     let (first, second) = (
         Builder::new_multi_thread().worker_threads(2).build().unwrap(),
         Builder::new_current_thread().build().unwrap(),
@@ -287,6 +297,7 @@ fn an_armed_stream_goes_on_on_another_shard_and_in_another_runtime() {
 
 #[test]
 fn who_sends_to_a_full_queue_of_others_goes_on_when_there_is_room() {
+    let _watchdog = watchdog("who sends to a full queue of others goes on when there is room", 60);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("receiver");
     let run = Builder::new_current_thread().run(async {
@@ -325,6 +336,7 @@ async fn accept_by_polls(listener: Arc<TcpListener>, accepted: Arc<AtomicU32>) -
 
 #[test]
 fn two_that_accept_by_polls_miss_no_connection() {
+    let _watchdog = watchdog("two that accept by polls miss no connection", 60);
     const CONNECTIONS: u32 = 2_000;
     let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let run = runtime.block_on(async {
@@ -365,6 +377,7 @@ fn send_with_descriptor(stream: BorrowedFd<'_>, bytes: &[u8], passed: BorrowedFd
 
 #[test]
 fn what_comes_after_a_descriptor_is_read_from_a_unix_stream() {
+    let _watchdog = watchdog("what comes after a descriptor is read from a unix stream", 60);
     let run = Builder::new_current_thread().run(async {
         let (mut reader, mut writer) = UnixStream::pair()?;
         wait_often(&mut reader, &mut writer).await?;

@@ -22,7 +22,7 @@ use runtime::sync::mpsc;
 use runtime::task::{spawn_local, spawn_on, yield_now};
 use runtime::time::{Instant, sleep, timeout};
 use runtime::{Builder, select};
-use watched::{Watch, poll_once, watched};
+use watched::{Watch, poll_once, watchdog, watched};
 
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -128,6 +128,7 @@ async fn exchange(records: u64, mut dice: Dice) -> io::Result<()> {
 
 #[test]
 fn every_byte_comes_once_and_in_order() {
+    let _watchdog = watchdog("every byte comes once and in order", 60);
     let dice = Dice::from_environment();
     let records = count("RINGHOLD_RECORDS", 200_000).into();
     let mut builder = Builder::new_current_thread();
@@ -154,6 +155,8 @@ fn every_byte_comes_once_and_in_order_between_simulated_peers() {
 
 #[test]
 fn a_stream_that_finds_the_pool_empty_waits_its_turn_and_the_others_go_on() {
+    let _watchdog =
+        watchdog("a stream that finds the pool empty waits its turn and the others go on", 60);
     let mut builder = Builder::new_current_thread();
     builder.pool(PoolConfig::new().limit(16 << 10).arena(16 << 10));
     let run = builder.run(async {
@@ -182,6 +185,7 @@ fn a_stream_that_finds_the_pool_empty_waits_its_turn_and_the_others_go_on() {
 
 #[test]
 fn what_arrives_is_written_to_a_file_from_where_it_is() {
+    let _watchdog = watchdog("what arrives is written to a file from where it is", 60);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     let run = Builder::new_current_thread().run(async {
@@ -202,6 +206,7 @@ fn what_arrives_is_written_to_a_file_from_where_it_is() {
 
 #[test]
 fn an_end_and_a_reset_end_the_stream_after_what_came_before() {
+    let _watchdog = watchdog("an end and a reset end the stream after what came before", 60);
     let run = Builder::new_current_thread().run(async {
         let (mut left, mut right) = UnixStream::pair()?;
         left.write_all(b"the last").await?;
@@ -225,6 +230,7 @@ fn an_end_and_a_reset_end_the_stream_after_what_came_before() {
 
 #[test]
 fn leases_that_nobody_took_are_the_next_reads() {
+    let _watchdog = watchdog("leases that nobody took are the next reads", 60);
     let run = Builder::new_current_thread().run(async {
         let (mut client, mut server) = pair().await?;
         let mut leases = server.leases(4096);
@@ -245,6 +251,7 @@ fn leases_that_nobody_took_are_the_next_reads() {
 
 #[test]
 fn a_stream_of_leases_may_be_polled_on_any_thread() {
+    let _watchdog = watchdog("a stream of leases may be polled on any thread", 60);
     let runtime = Builder::new_multi_thread().shards(2).build().unwrap();
     let (mut client, mut server) = runtime.block_on(pair()).unwrap();
     // Off all shards.
@@ -293,6 +300,10 @@ fn a_stream_of_leases_may_be_polled_on_any_thread() {
 
 #[test]
 fn where_no_group_of_buffers_can_be_made_what_arrives_comes_in_leases_all_the_same() {
+    let _watchdog = watchdog(
+        "where no group of buffers can be made what arrives comes in leases all the same",
+        60,
+    );
     let watch = Watch::new();
     watch.refuse_tables(libc::ENOMEM);
     let run = watched(&watch, (256, 512)).run(async {
@@ -312,6 +323,7 @@ fn where_no_group_of_buffers_can_be_made_what_arrives_comes_in_leases_all_the_sa
 
 #[test]
 fn a_stream_of_leases_wakes_the_task_that_polled_it_last() {
+    let _watchdog = watchdog("a stream of leases wakes the task that polled it last", 60);
     let run = Builder::new_current_thread().run(async {
         let (mut client, server) = pair().await?;
         let (seen, mut sees) = mpsc::unbounded_channel();
@@ -337,6 +349,7 @@ fn a_stream_of_leases_wakes_the_task_that_polled_it_last() {
 /// Since 6.16 one completion tells of as many leases as there are bytes for.
 #[test]
 fn what_has_arrived_already_comes_in_several_leases_at_once() {
+    let _watchdog = watchdog("what has arrived already comes in several leases at once", 60);
     let watch = Watch::new();
     let run = watched(&watch, (64, 128)).run(async {
         let (mut sender, mut receiver) = pair().await?;
