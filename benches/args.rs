@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::contender::Contender;
 use crate::groups::{Setting, Trial};
 use crate::load::{PAGE_BYTES, Workload};
+use crate::overload;
 
 /// Ringhold beside a hand-written ring loop and beside its peers.
 #[derive(Debug, Parser)]
@@ -32,6 +33,15 @@ pub enum Command {
     #[command(hide = true)]
     TryGroups {
         /// The setting and its sizes, as JSON.
+        #[arg(long)]
+        trial: String,
+    },
+    /// Waits that are given up again and again: what they cost, and whether anything piles up.
+    Overload(Overload),
+    /// Runs one load of `overload` in this process.
+    #[command(hide = true)]
+    TryOverload {
+        /// The load and its sizes, as JSON.
         #[arg(long)]
         trial: String,
     },
@@ -296,6 +306,41 @@ impl Groups {
             cpu: cpu_or_last(self.cpu)?,
             driver,
         })
+    }
+}
+
+#[derive(Debug, Parser)]
+pub struct Overload {
+    /// Rounds; each runs every load once, in turn, each in a fresh process.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Tasks that wait at a time.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub tasks: u64,
+    /// How long each load lasts, in milliseconds.
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(50..))]
+    pub millis: u64,
+    /// The shard's CPU. Default: the last one allowed.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+    /// One round of 300 ms and 200 tasks: shows that everything runs, measures nothing.
+    #[arg(long, conflicts_with_all = ["rounds", "tasks", "millis"])]
+    pub miniature: bool,
+    /// Write the results to this file, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl Overload {
+    pub fn rounds(&self) -> u32 {
+        if self.miniature { 1 } else { self.rounds }
+    }
+
+    /// What each child does, but for its load.
+    pub fn plan(&self) -> Result<overload::Trial, String> {
+        let (tasks, millis) = if self.miniature { (200, 300) } else { (self.tasks, self.millis) };
+        let load = overload::Overloading::TimeLimits;
+        Ok(overload::Trial { load, tasks, millis, cpu: cpu_or_last(self.cpu)? })
     }
 }
 

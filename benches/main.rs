@@ -10,6 +10,7 @@ mod instructions;
 mod least;
 mod load;
 mod meter;
+mod overload;
 mod raw;
 mod report;
 mod ringhold;
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
         Command::Echo(echo) => measure_echo(&echo),
         Command::Groups(groups) => groups::measure(&groups),
         Command::TryGroups { trial } => groups::try_here(&trial),
+        Command::Overload(overload) => overload::measure(&overload),
+        Command::TryOverload { trial } => overload::try_here(&trial),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -113,6 +113,22 @@ fn groups_give_the_tail_of_reads_alone_and_beside_a_compaction() {
     }
 }
 
+#[test]
+fn an_overload_leaves_no_more_in_flight_than_waits_and_no_memory() {
+    let report = json_of(&["overload", "--miniature"]);
+    assert_eq!(report["workload"], "overload");
+    assert_eq!(report["parameters"]["tasks"], 200);
+    let results = report["results"].as_array().unwrap();
+    let loads: Vec<_> = results.iter().map(|it| it["load"].as_str().unwrap()).collect();
+    assert_eq!(loads, ["time-limits", "select", "accepts"]);
+    for result in results {
+        let median = |figure: &str| result[figure]["median"].as_f64().unwrap();
+        assert!(median("rounds_per_s") > 0.0 && median("cpu_ns_per_round") > 0.0, "{result}");
+        assert!(median("in_flight_most") <= 1024.0, "{result}");
+        assert!(median("grown_bytes") < 4_194_304.0, "{result}");
+    }
+}
+
 #[cfg(not(feature = "peers"))]
 #[test]
 fn a_peer_that_was_not_built_in_is_refused_by_the_name_of_the_feature() {
