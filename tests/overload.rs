@@ -7,6 +7,7 @@ mod common;
 mod held;
 mod watched;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use futures::future::join_all;
 use held::Account;
 use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
+use ringhold_sim::{Fault, Faults, HostConfig, Simulation, for_each_seed, seeds};
 use runtime::net::{TcpListener, UdpSocket, UnixStream};
 use runtime::sync::mpsc;
 use runtime::time::{sleep, timeout};
@@ -180,4 +182,39 @@ fn what_the_kernel_keeps_back_is_asked_for_before_tasks_go_on() {
     // Twelve enters let them arrive; without a lap each of them would be a turn.
     let turns = turns.unwrap();
     assert!(turns < 8, "it took {turns} turns");
+}
+
+#[test]
+fn a_simulated_kernel_that_is_late_is_given_no_more_than_is_alive() {
+    const CONNECTIONS: u64 = 100;
+    for_each_seed(seeds(5), |seed| {
+        let mut simulation = Simulation::new(seed);
+        let faults = Faults::harmless().with(Fault::CompletionsHeldBack, 0.9);
+        let host = HostConfig::new("host").shards(1).faults(faults).ring_entries(64, 128);
+        let host = simulation.host(host);
+        let most = Arc::new(AtomicU64::new(0));
+        let seen = most.clone();
+        simulation.start(host, move || {
+            let seen = seen.clone();
+            async move {
+                let mut peers = Vec::new();
+                for _ in 0..CONNECTIONS {
+                    let (stream, peer) = UnixStream::pair()?;
+                    peers.push(peer);
+                    drop(task::spawn_local(async move {
+                        while timeout(Duration::from_millis(1), stream.readable()).await.is_err() {}
+                    }));
+                }
+                for _ in 0..100 {
+                    sleep(Duration::from_millis(1)).await;
+                    seen.fetch_max(in_flight(), Ordering::Relaxed);
+                }
+                io::Result::Ok(())
+            }
+        });
+        simulation.run()?;
+        let most = most.load(Ordering::Relaxed);
+        assert!((CONNECTIONS..=4 * POLLS_AN_ENTER).contains(&most), "{most} of seed {seed}");
+        Ok(())
+    });
 }

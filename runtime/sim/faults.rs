@@ -39,11 +39,13 @@ pub enum Fault {
     ConnectionReset,
     /// An operation that completes more than once ends, although it could go on.
     MultishotEnds,
+    /// `io_uring_enter` lets one completion arrive at the most; the others wait for the next.
+    CompletionsHeldBack,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::ShortTransfer,
         Fault::EnterInterrupted,
         Fault::EnterAgain,
@@ -60,6 +62,7 @@ impl Fault {
         Fault::NoMemory,
         Fault::ConnectionReset,
         Fault::MultishotEnds,
+        Fault::CompletionsHeldBack,
     ];
 
     /// What the disk calls it, if it is the disk's own matter.

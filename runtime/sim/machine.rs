@@ -149,7 +149,9 @@ impl World {
         }
         let now = self.now;
         let machine = &mut self.machines[host];
-        machine.ring(ring).let_in();
+        let holds_back =
+            machine.alive && machine.faults.strikes(Fault::CompletionsHeldBack, &mut self.dice);
+        machine.ring(ring).let_in(if holds_back { 1 } else { usize::MAX });
         if let Some(errno) = failure {
             machine.ring(ring).waiting = Waiting::No;
             self.record(host, What::NotEntered { shard: ring, errno });

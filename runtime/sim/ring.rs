@@ -143,13 +143,15 @@ impl Ring {
         self.waiting = Waiting::No;
     }
 
-    /// Lets what arrived into the completion queue. What finds it full stays aside, and is counted.
-    pub(crate) fn let_in(&mut self) {
+    /// Lets what arrived into the completion queue, `most` at the most. What finds it full stays
+    /// aside, and is counted.
+    pub(crate) fn let_in(&mut self, most: usize) {
         let room = self.config.completions as usize - self.completions.len();
-        if self.arrived.len() > room {
+        let due = self.arrived.len().min(most);
+        if due > room {
             self.overflows += 1;
         }
-        let coming = room.min(self.arrived.len());
+        let coming = room.min(due);
         self.completions.extend(self.arrived.drain(..coming));
     }
 
