@@ -299,7 +299,7 @@ impl Drop for Awaiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -328,6 +328,29 @@ mod tests {
         assert_eq!(inbound.deliver(false, &mut take).map(Result::unwrap), Some(1));
         assert!(inbound.deliver(false, &mut take).is_none());
         assert_eq!(seen, [&b"ab"[..], b"ab", b"c"]);
+    }
+
+    /// As where a buffer panics when its read is finished.
+    #[test]
+    fn who_waits_for_a_read_whose_ticket_went_first_is_woken() {
+        let sides = Arc::new(Sides::default());
+        let inbound = sides.of(Direction::In);
+        let awaiting = Awaiting::new(inbound);
+        drop(Ticket::new(&sides, Direction::In));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        assert!(inbound.poll_turn(&mut Context::from_waker(&waker)).is_pending());
+        drop(awaiting);
+        assert!(woken.0.load(Ordering::SeqCst) && is_free(inbound));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 
     #[test]

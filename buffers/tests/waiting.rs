@@ -2,8 +2,14 @@
 
 mod fake;
 
+use std::future::Future;
+use std::panic::panic_any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+
 use fake::{Fake, Waiting};
-use ringhold_buffers::{LeaseErrorKind, PAGE, Pool, PoolConfig};
+use ringhold_buffers::{LeaseErrorKind, Occupancy, PAGE, Pool, PoolConfig};
 
 fn pool_of(pages: usize) -> Pool {
     Pool::unregistered(PoolConfig::new().limit(pages * PAGE).arena(pages * PAGE))
@@ -174,9 +180,77 @@ fn impossible_requests_are_errors_at_once() {
          at once"
     );
     let mut future = Waiting::new(pool.lease(1 << 40));
-    let std::task::Poll::Ready(Err(error)) = future.poll() else { panic!("it waits") };
+    let Poll::Ready(Err(error)) = future.poll() else { panic!("it waits") };
     assert_eq!(error.kind(), LeaseErrorKind::TooLarge);
     let huge = Pool::unregistered(PoolConfig::new().limit(8 << 30));
     assert_eq!(huge.try_lease((1 << 30) + 1).unwrap_err().kind(), LeaseErrorKind::TooLarge);
     assert_eq!(pool.occupancy().mapped, 0);
+}
+
+/// Panics when it is woken, and when its last copy is dropped.
+struct Grump(Arc<AtomicUsize>);
+
+impl Wake for Grump {
+    fn wake(self: Arc<Grump>) {
+        self.0.fetch_add(1, SeqCst);
+        panic_any("expected");
+    }
+}
+
+impl Drop for Grump {
+    fn drop(&mut self) {
+        panic_any("expected");
+    }
+}
+
+#[test]
+fn a_waiter_whose_waker_panics_costs_neither_the_others_their_turn_nor_the_caller() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload().downcast_ref() != Some(&"expected") {
+            loud(info);
+        }
+    }));
+    // All of them are woken at once: by a lease that comes back, and by the end of the pool.
+    for closes in [false, true] {
+        let pool = pool_of(8);
+        let held = pool.try_lease(8 * PAGE).unwrap();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let (mut grumps, mut others) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let mut future = Box::pin(pool.lease(PAGE));
+            let waker = Waker::from(Arc::new(Grump(woken.clone())));
+            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            grumps.push(future);
+            others.push(Waiting::new(pool.lease(PAGE)).waits());
+        }
+        // Who gives the lease back, or closes the pool, is none of those who panic.
+        if closes {
+            pool.close();
+        }
+        drop(held);
+        assert_eq!(woken.load(SeqCst), 4);
+        assert!(others.iter().all(Waiting::is_woken), "a wake-up was lost");
+        let leases: Vec<_> = others.iter_mut().map(Waiting::ready).collect();
+        assert!(leases.iter().all(|lease| lease.is_ok() != closes));
+        // What the others were granted passes on with them.
+        drop((grumps, leases));
+        let Occupancy { leased, waiters, .. } = pool.occupancy();
+        assert_eq!((leased, waiters), (0, 0));
+    }
+}
+
+#[test]
+fn a_waiter_whose_waker_panics_when_it_is_replaced_keeps_its_place() {
+    let pool = pool_of(1);
+    let held = pool.try_lease(PAGE).unwrap();
+    let mut future = Box::pin(pool.lease(PAGE));
+    let waker = Waker::from(Arc::new(Grump(Arc::default())));
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(held);
+    let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(_))));
 }

@@ -3,6 +3,7 @@
 // Each test file is a program of its own and uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod trap;
 mod wakers;
 
 use std::any::Any;
@@ -14,6 +15,7 @@ use ringhold_runtime::Op;
 use ringhold_runtime::ops::Nop;
 use runtime::{Builder, Handle, Runtime, task, time};
 
+pub use trap::Trap;
 pub use wakers::{Chain, Fuses, Grump};
 
 /// What the tests panic with. The hook keeps quiet about these.

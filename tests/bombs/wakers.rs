@@ -2,9 +2,10 @@
 
 #![allow(unsafe_code)] // A waker whose clone panics is made of its parts.
 
+use std::fmt;
 use std::panic::panic_any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// A payload whose drop panics with its like.
@@ -26,6 +27,15 @@ pub struct Fuses {
     pub drop: bool,
 }
 
+#[derive(Default)]
+struct Action(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Action")
+    }
+}
+
 /// What was done with a waker and its copies.
 #[derive(Debug, Default)]
 pub struct Grump {
@@ -33,9 +43,16 @@ pub struct Grump {
     pub woken: AtomicUsize,
     pub dropped: AtomicUsize,
     copies: AtomicUsize,
+    /// What the drop of the next copy does.
+    action: Action,
 }
 
 impl Grump {
+    /// Does this when a copy is dropped, once.
+    pub fn when_dropped(&self, action: impl FnOnce() + Send + 'static) {
+        *self.action.0.lock().unwrap() = Some(Box::new(action));
+    }
+
     pub fn new(fuses: Fuses) -> (Arc<Grump>, Waker) {
         let grump = Arc::new(Grump { fuses, ..Grump::default() });
         let waker = waker_of(&grump);
@@ -107,6 +124,10 @@ unsafe fn drop_copy(data: *const ()) {
     let grump = unsafe { grump(data) };
     let is_last = grump.copies.fetch_sub(1, SeqCst) == 1;
     grump.dropped.fetch_add(1, SeqCst);
+    let action = grump.action.0.lock().unwrap().take();
+    if let Some(action) = action {
+        action();
+    }
     if is_last && grump.fuses.drop {
         panic_any(Chain);
     }
