@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringhold_buffers::ArenaId;
@@ -122,12 +123,46 @@ pub trait Unpark: Send + Sync {
     fn unpark(&self);
 }
 
-/// A listener for one signal. From its drop on the signal is not told any more.
+/// How often a signal has come since a program first listened for it, and of how many of these
+/// times a listener has heard.
+#[derive(Debug, Default)]
+pub struct SignalCounts {
+    came: AtomicU64,
+    heard: AtomicU64,
+}
+
+impl SignalCounts {
+    /// None so far.
+    pub const fn new() -> SignalCounts {
+        SignalCounts { came: AtomicU64::new(0), heard: AtomicU64::new(0) }
+    }
+
+    /// The signal comes. May be called in its handler; the event is told after this.
+    pub fn come(&self) {
+        self.came.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn came(&self) -> u64 {
+        self.came.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hear(&self, of: u64) {
+        self.heard.fetch_max(of, Ordering::SeqCst);
+    }
+}
+
+/// A listener for one signal. From its drop on the signal is not told any more, but counted.
 pub trait SignalEvents: Send + Sync {
     /// What is ready to be read when the signal has come.
     fn event(&self) -> &Fd;
     /// Whether the signal has come since the last call, which never waits.
     fn take(&self) -> bool;
+    /// The counts of the signal, which outlive the listener.
+    fn counts(&self) -> &SignalCounts;
 }
 
 /// One entry of the master table, as a kernel attaches it.

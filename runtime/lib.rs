@@ -71,7 +71,7 @@ pub use group::Group;
 #[doc(hidden)]
 pub use kernel::{
     ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Capacity, Cqe, Donor,
-    Kernel, KernelConfig, Provided, QueueFull, SignalEvents, System, Unpark, Wait,
+    Kernel, KernelConfig, Provided, QueueFull, SignalCounts, SignalEvents, System, Unpark, Wait,
 };
 #[doc(hidden)]
 pub use op::{Entry, Op, Operation};

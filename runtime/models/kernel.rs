@@ -15,8 +15,8 @@ use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
 use crate::call::Call;
 use crate::fd::Fd;
 use crate::kernel::{
-    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalEvents,
-    System, Unpark, Wait,
+    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalCounts,
+    SignalEvents, System, Unpark, Wait,
 };
 use crate::sqe::Sqe;
 use crate::start_error::StartError;
@@ -27,6 +27,7 @@ use crate::threads;
 pub(super) struct Gate {
     state: Mutex<State>,
     changed: Condvar,
+    counts: SignalCounts,
 }
 
 #[derive(Default)]
@@ -79,6 +80,7 @@ impl Gate {
     /// The handler of a signal runs.
     pub(super) fn raise(&self) {
         let mut state = self.lock();
+        self.counts.come();
         state.event += 1;
         let polls = mem::take(&mut state.polls);
         state.done.extend(polls.into_iter().map(is_readable));
@@ -207,6 +209,10 @@ impl SignalEvents for ModelEvent {
 
     fn take(&self) -> bool {
         mem::take(&mut self.gate.lock().event) > 0
+    }
+
+    fn counts(&self) -> &SignalCounts {
+        &self.gate.counts
     }
 }
 

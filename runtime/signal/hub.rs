@@ -2,8 +2,12 @@
 //!
 //! A program may listen in each of thousands of tasks, so they share the descriptor and the
 //! operation that waits for it. Whoever looks first takes what the event has counted, and wakes the
-//! others; each listener compares how often the signal was told with what it has seen.
+//! others; each listener compares how often the signal came with what it has seen.
+//!
+//! What comes between two listeners of a task, as in a loop that makes one anew in each round, is
+//! told to the second ([`Memory`]).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError, Weak};
@@ -15,9 +19,10 @@ use slab::Slab;
 
 use crate::context;
 use crate::kernel::SignalEvents;
+use crate::local::ShardLocal;
 use crate::registry::ShardId;
 use crate::shard::Shard;
-use crate::task::budget;
+use crate::task::{Id, budget, try_id};
 use crate::waiting::Waiting;
 
 /// The hubs that somebody listens at.
@@ -32,9 +37,47 @@ struct Hub {
     everybody: Waker,
 }
 
+/// What a shard remembers of a signal when its listeners are gone.
+struct Memory {
+    /// Of how many of the times that the signal came a listener of the shard has heard.
+    heard: u64,
+    /// By task (`None` for what is none), how many its last listener had seen when it was dropped.
+    left: BTreeMap<Option<Id>, u64>,
+}
+
+/// By the signal's number.
+static MEMORY: ShardLocal<RefCell<BTreeMap<i32, Memory>>> =
+    ShardLocal::new(|| RefCell::new(BTreeMap::new()));
+
+/// How many tasks that have listened a shard remembers; of the oldest it remembers what any of its
+/// listeners has heard.
+const LEFT_MAX: usize = 1024;
+
+impl Memory {
+    /// Where a new listener begins: `heard` is of how many a listener anywhere has heard.
+    fn begin(number: i32, heard: u64) -> u64 {
+        let begin = MEMORY.try_with(|memory| {
+            let mut memory = memory.borrow_mut();
+            let its = memory.entry(number).or_insert(Memory { heard, left: BTreeMap::new() });
+            its.left.remove(&try_id()).unwrap_or(its.heard)
+        });
+        begin.unwrap_or(heard)
+    }
+
+    fn note(number: i32, change: impl FnOnce(&mut Memory)) {
+        MEMORY.try_with(|memory| memory.borrow_mut().get_mut(&number).map(change));
+    }
+
+    fn leave(&mut self, seen: u64) {
+        self.left.insert(try_id(), seen);
+        if self.left.len() > LEFT_MAX {
+            let oldest = self.left.keys().find(|id| id.is_some()).copied();
+            oldest.and_then(|id| self.left.remove(&id));
+        }
+    }
+}
+
 struct State {
-    /// How often the signal was told.
-    told: u64,
     /// Of each listener, who waits; `None` for one that was woken, or that doesn't wait.
     wakers: Slab<Option<ForeignWaker>>,
 }
@@ -43,7 +86,7 @@ impl Hub {
     fn new(number: i32) -> io::Result<Arc<Hub>> {
         let system = context::system();
         let events = system.on_signal(number, system.clone())?;
-        let state = Mutex::new(State { told: 0, wakers: Slab::new() });
+        let state = Mutex::new(State { wakers: Slab::new() });
         Ok(Arc::new_cyclic(|hub| {
             let everybody = Waker::from(Arc::new(Everybody(hub.clone())));
             Hub { waiting: Waiting::default(), events, state, everybody }
@@ -71,12 +114,12 @@ impl Hub {
 
     /// Tells all listeners of what the event has counted.
     fn look(&self) {
-        // Taken under the lock: a listener that comes between the two would be told of what came
-        // before it.
-        let mut state = self.lock();
-        if self.events.take() {
-            state.told += 1;
-            drop(state);
+        // Taken under the lock: a listener that has found nothing under it is among those that are
+        // woken.
+        let state = self.lock();
+        let is_told = self.events.take();
+        drop(state);
+        if is_told {
             self.wake_all();
         }
     }
@@ -106,7 +149,8 @@ impl Wake for Everybody {
 /// A listener at a hub.
 pub(super) struct Listener {
     hub: Arc<Hub>,
-    /// How often the signal had been told when the listener last looked.
+    number: i32,
+    /// How often the signal had come when the listener last looked.
     seen: u64,
     place: usize,
 }
@@ -114,31 +158,30 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(number: i32) -> io::Result<Listener> {
         let hub = Hub::find(number)?;
-        // What came before is told to those who listened then.
-        hub.look();
-        let mut state = hub.lock();
-        let (seen, place) = (state.told, state.wakers.insert(None));
-        drop(state);
-        Ok(Listener { hub, seen, place })
+        let seen = Memory::begin(number, hub.events.counts().heard());
+        let place = hub.lock().wakers.insert(None);
+        Ok(Listener { hub, number, seen, place })
     }
 
     /// Waits for the signal.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(budget::poll_step(cx));
-        let Listener { hub, seen, place } = self;
+        let Listener { hub, number, seen, place } = self;
         loop {
             hub.look();
             // In its place before the operation is polled, whose end wakes who is there. Made and
             // dropped without the lock.
             let waiter = Some(ForeignWaker::of(cx.waker()));
             let mut state = hub.lock();
-            let told = state.told;
-            let (waiter, unneeded) = if told == *seen { (waiter, None) } else { (None, waiter) };
+            let came = hub.events.counts().came();
+            let (waiter, unneeded) = if came == *seen { (waiter, None) } else { (None, waiter) };
             let replaced = std::mem::replace(&mut state.wakers[*place], waiter);
             drop(state);
             drop((replaced, unneeded));
-            if told != *seen {
-                *seen = told;
+            if came != *seen {
+                *seen = came;
+                hub.events.counts().hear(came);
+                Memory::note(*number, |memory| memory.heard = memory.heard.max(came));
                 return Poll::Ready(Ok(()));
             }
             let mut cx = Context::from_waker(&hub.everybody);
@@ -149,6 +192,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        Memory::note(self.number, |memory| memory.leave(self.seen));
         let waiter = self.hub.lock().wakers.remove(self.place);
         drop(waiter);
     }

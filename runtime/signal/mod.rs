@@ -24,9 +24,9 @@ use unix::{SignalKind, signal};
 ///
 /// # Cancel safety
 ///
-/// Safe, but what comes while nobody listens is told to nobody: keep the future, or use
-/// [`signal`], to hear of every one. A loop that makes it anew in each round also pays for that,
-/// with some microseconds where nobody else on the shard listens.
+/// Safe: what comes while a loop is busy with another branch of its `select!` is told by the next
+/// call of the same task, as [`signal`] says. A loop that makes the future anew in each round pays
+/// for that, with some microseconds where nothing else on the shard listens.
 ///
 /// # Kernel
 ///

@@ -1,10 +1,10 @@
 //! Who on a host listens for which signal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 
-use ringhold_runtime::{Fd, SignalEvents, Sockets, System};
+use ringhold_runtime::{Fd, SignalCounts, SignalEvents, Sockets, System};
 
 use crate::net::{Kind, SocketId};
 use crate::system::SimSystem;
@@ -18,8 +18,8 @@ pub(crate) const HIGHEST: i32 = 64;
 pub(crate) struct Listeners {
     /// By the socket that stands for the listener's event.
     signals: BTreeMap<SocketId, i32>,
-    /// What somebody ever listened for: its default action doesn't come back.
-    caught: BTreeSet<i32>,
+    /// What the service ever listened for: its default action doesn't come back, and it is counted.
+    caught: BTreeMap<i32, Arc<SignalCounts>>,
 }
 
 /// A listener. What tells of a signal is a datagram.
@@ -27,6 +27,7 @@ struct Listener {
     system: SimSystem,
     socket: SocketId,
     event: Fd,
+    counts: Arc<SignalCounts>,
 }
 
 impl SimSystem {
@@ -35,7 +36,7 @@ impl SimSystem {
         number: i32,
         system: Arc<dyn System>,
     ) -> io::Result<Box<dyn SignalEvents>> {
-        let (descriptor, socket) = self.ask(|world| {
+        let (descriptor, socket, counts) = self.ask(|world| {
             if !(1..=HIGHEST).contains(&number) {
                 return Err(libc::EINVAL);
             }
@@ -44,12 +45,12 @@ impl SimSystem {
             let installed = world.install(self.host, socket);
             let descriptor = installed.inspect_err(|_| world.network.close(socket))?;
             let listeners = &mut world.machines[self.host].listeners;
-            listeners.caught.insert(number);
+            let counts = listeners.caught.entry(number).or_default().clone();
             listeners.signals.insert(socket, number);
-            Ok((descriptor, socket))
+            Ok((descriptor, socket, counts))
         })?;
         let event = Fd::new(descriptor, system);
-        Ok(Box::new(Listener { system: self.clone(), socket, event }))
+        Ok(Box::new(Listener { system: self.clone(), socket, event, counts }))
     }
 }
 
@@ -61,6 +62,10 @@ impl SignalEvents for Listener {
     fn take(&self) -> bool {
         let descriptor = self.event.descriptor();
         self.system.receive_now(descriptor, &mut [IoSliceMut::new(&mut [0])], None, 0).is_ok()
+    }
+
+    fn counts(&self) -> &SignalCounts {
+        &self.counts
     }
 }
 
@@ -76,7 +81,9 @@ impl World {
     /// Tells the host's listeners of a signal. `false` if nobody ever listened for it.
     pub(crate) fn tell_signal(&mut self, host: usize, number: i32) -> bool {
         let listeners = &self.machines[host].listeners;
-        let is_caught = listeners.caught.contains(&number);
+        let caught = listeners.caught.get(&number);
+        caught.into_iter().for_each(|counts| counts.come());
+        let is_caught = caught.is_some();
         let told = listeners.signals.iter().filter(|(_, signal)| **signal == number);
         for socket in told.map(|(socket, _)| *socket).collect::<Vec<_>>() {
             self.network.tell(socket);

@@ -2,25 +2,54 @@
 
 #![allow(unsafe_code)] // Signal handlers, and borrowing an event by its number.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 use signal_hook_registry::SigId;
 
 use crate::fd::Fd;
-use crate::kernel::{SignalEvents, System};
+use crate::kernel::{SignalCounts, SignalEvents, System};
+
+/// Of each signal by its number, how often it came.
+static COUNTS: [SignalCounts; 65] = [const { SignalCounts::new() }; 65];
 
 /// One listener for one signal.
 struct Listener {
     action: SigId,
     event: Fd,
+    counts: &'static SignalCounts,
+}
+
+/// The counts of a signal, which is counted from the first call on and for as long as the process
+/// runs: its default action doesn't come back either.
+fn counted(number: i32) -> io::Result<&'static SignalCounts> {
+    static COUNTED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+    let counts = usize::try_from(number).ok().and_then(|number| COUNTS.get(number));
+    let counts = counts.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut counted = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !counted.contains(&number) {
+        let process = process::id();
+        let count = move || {
+            if process::id() == process {
+                counts.come();
+            }
+        };
+        // SAFETY: what a handler does must be allowed in one. Reading the process's number and
+        // adding to an atomic that is static are (S10).
+        unsafe { signal_hook_registry::register(number, count) }?;
+        counted.insert(number);
+    }
+    Ok(counts)
 }
 
 /// Adds to the event what the signal's handler does, which is one write.
 pub(crate) fn listen(number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
+    // Actions run in the order of their registration: who is told finds the signal counted.
+    let counts = counted(number)?;
     // A handler must not wait, nor may whoever looks whether it ran.
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let event = Fd::new(eventfd(0, flags)?.into_raw_fd(), system);
@@ -38,7 +67,7 @@ pub(crate) fn listen(number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn
     // its number is the event's own whenever the handler runs; and it is dropped by who unregisters
     // it, when no handler runs it any more.
     let action = unsafe { signal_hook_registry::register(number, tell) }?;
-    Ok(Box::new(Listener { action, event }))
+    Ok(Box::new(Listener { action, event, counts }))
 }
 
 fn borrow(event: &Fd) -> BorrowedFd<'_> {
@@ -55,6 +84,10 @@ impl SignalEvents for Listener {
     fn take(&self) -> bool {
         let mut count = [0; 8];
         rustix::io::retry_on_intr(|| rustix::io::read(borrow(&self.event), &mut count)).is_ok()
+    }
+
+    fn counts(&self) -> &SignalCounts {
+        self.counts
     }
 }
 
