@@ -22,8 +22,8 @@ thread_local! {
     static SHARD: Cell<*const Shard> = const { Cell::new(ptr::null()) };
     /// The group of what is spawned, or null for the default group.
     static GROUP: Cell<*const TaskGroup> = const { Cell::new(ptr::null()) };
-    /// The shard that stands aside, if one does.
-    static ASIDE: Cell<Option<ShardId>> = const { Cell::new(None) };
+    /// The shards that stand aside: each blocks in what one before it runs.
+    static ASIDE: RefCell<Vec<ShardId>> = const { RefCell::new(Vec::new()) };
     /// The runtime that was entered last.
     static ENTERED: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
@@ -96,17 +96,23 @@ impl Drop for GroupScope<'_> {
 }
 
 /// Names no shard until it is dropped: for code that blocks this thread on something else. Which
-/// shard stands aside meanwhile is remembered, so that nobody waits for it here.
+/// shard stands aside meanwhile is remembered, so that nothing waits for it here.
 pub(crate) struct Aside {
     shard: *const Shard,
-    before: Option<ShardId>,
+    /// How many stood aside before.
+    before: usize,
 }
 
 impl Aside {
     pub(crate) fn step() -> Aside {
         let running = with_shard(|shard| shard.map(Shard::id));
         let shard = SHARD.with(|current| current.replace(ptr::null()));
-        let before = ASIDE.with(|aside| aside.replace(running.or(aside.get())));
+        let before = ASIDE.with(|aside| {
+            let mut aside = aside.borrow_mut();
+            let before = aside.len();
+            aside.extend(running);
+            before
+        });
         Aside { shard, before }
     }
 }
@@ -114,13 +120,16 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         SHARD.with(|current| current.set(self.shard));
-        ASIDE.with(|aside| aside.set(self.before));
+        ASIDE.with(|aside| aside.borrow_mut().truncate(self.before));
     }
 }
 
-/// The shard that this thread keeps from running while it blocks on something else.
-pub(crate) fn aside() -> Option<ShardId> {
-    ASIDE.with(Cell::get)
+/// Whether this thread keeps one of the shards that `is_meant` names from running while it blocks
+/// on something else.
+pub(crate) fn is_aside(mut is_meant: impl FnMut(ShardId) -> bool) -> bool {
+    let is_aside = ASIDE.try_with(|aside| aside.borrow().iter().any(|shard| is_meant(*shard)));
+    // A thread that ends runs nothing that blocks.
+    is_aside.unwrap_or(false)
 }
 
 /// Names a runtime as the entered one until it is dropped.

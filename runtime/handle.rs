@@ -259,8 +259,7 @@ impl Handle {
 
     /// Whether this thread keeps one of the runtime's shards from running.
     pub(crate) fn stands_aside(&self) -> bool {
-        let aside = context::aside();
-        aside.is_some_and(|aside| self.shared.shards.iter().any(|shard| shard.id() == aside))
+        context::is_aside(|aside| self.shared.shards.iter().any(|shard| shard.id() == aside))
     }
 
     fn owns(&self, remote: &Arc<Remote>) -> bool {

@@ -360,7 +360,7 @@ fn poll_root<F: Future>(shard: &Shard, mut future: Pin<&mut F>) -> thread::Resul
             let _scope = ShardScope::enter(shard);
             budget::refill();
             match foreign::run(|| future.as_mut().poll(&mut cx)) {
-                Ok(Poll::Pending) => {}
+                Ok(Poll::Pending) => shard.note_root_poll(root.woken.load(Ordering::Relaxed)),
                 Ok(Poll::Ready(output)) => return Ok(output),
                 Err(payload) => return Err(payload),
             }

@@ -2,6 +2,7 @@
 
 mod ending;
 mod lanes;
+mod pace;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -23,13 +24,15 @@ use crate::kernel::{Kernel, Wait};
 use crate::local::Locals;
 use crate::random::Random;
 use crate::registry::{Remote, ShardId, Standing};
-use crate::task::{Id, JoinHandle, Ran, ReadyQueue, TaskRef, budget, new_task, spawn};
+use crate::task::{Id, JoinHandle, Ran, RunQueue, TaskRef, budget, new_task, spawn};
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
 use lanes::{DEFAULT_LANE, Lanes};
+use pace::{Pace, TURN_MAX};
 
 /// How many tasks are polled before the kernel is entered again: enough to make one enter serve
 /// many operations, and few enough that tasks that are always ready can't keep completions waiting.
+/// Where polls take long there are fewer: see [`pace`].
 const POLLS_A_TURN: u32 = 256;
 
 /// Operations on cached data complete while they are submitted. As long as they do, a turn hands
@@ -45,8 +48,17 @@ const EAGER_TURNS_IN_VAIN: u32 = 2;
 const POLLS_BETWEEN_TURNS: u32 = 32;
 
 /// While tasks are ready, timers are looked at after this many polls, since reading the clock costs
-/// as much as a poll. Before a shard waits they always are.
+/// as much as a poll. Before a shard waits they always are, and before a task that has yielded is
+/// polled again.
 const POLLS_BETWEEN_TIMERS: u32 = 32;
+
+/// How many timers fire, and how many messages are received, before the rest waits for the next
+/// turn: who comes in crowds must not keep what else there is waiting.
+const TIMERS_A_TURN: usize = 1024;
+const MESSAGES_A_TURN: u32 = 1024;
+
+/// A message may be a closure, which takes as long as it does: the clock is read after so many.
+const MESSAGES_A_READING: u32 = 32;
 
 /// Waits end at multiples of this, so that timers that are close together share a wake-up. A timer
 /// is never early.
@@ -57,8 +69,9 @@ pub struct Shard {
     id: ShardId,
     remote: Arc<Remote>,
     driver: RefCell<Driver>,
-    ready: ReadyQueue,
+    ready: RunQueue,
     lanes: Lanes,
+    pace: Pace,
     /// One reference to every task that is not complete.
     tasks: RefCell<Slab<TaskRef>>,
     timers: RefCell<Wheel>,
@@ -93,8 +106,9 @@ impl Shard {
             id: remote.id(),
             remote,
             driver: RefCell::new(driver),
-            ready: ReadyQueue::default(),
+            ready: RunQueue::default(),
             lanes: Lanes::default(),
+            pace: Pace::default(),
             tasks: RefCell::new(Slab::with_capacity(64)),
             timers: RefCell::new(Wheel::new()),
             clock,
@@ -141,6 +155,12 @@ impl Shard {
     #[inline]
     pub(crate) fn push_ready(&self, task: TaskRef) {
         self.ready.push(task);
+    }
+
+    /// Queues a task that has woken itself: it is polled again when the shard has looked what came.
+    #[inline]
+    pub(crate) fn push_yielded(&self, task: TaskRef) {
+        self.ready.push_yielded(task);
     }
 
     /// Ends the loop that turns this shard.
@@ -197,10 +217,13 @@ impl Shard {
         }
         self.receive();
         self.fire_timers();
+        self.ready.begin_round();
+        self.pace.begin_turn();
         let before = spawn::set_running(None);
         let mut polls = 0;
         while self.round(is_awake, &mut polls) && polls < POLLS_BETWEEN_TURNS {}
         spawn::set_running(before);
+        self.pace.end_turn(polls);
         // A turn without a poll counts as one: the caller's own future was polled, or completions
         // came.
         self.polls_since_timers.set(self.polls_since_timers.get().saturating_add(polls.max(1)));
@@ -210,7 +233,7 @@ impl Shard {
     /// tasks are ready.
     #[inline(always)]
     fn round(&self, is_awake: &dyn Fn() -> bool, polls: &mut u32) -> bool {
-        *polls += self.run_ready();
+        self.run_ready(polls);
         let mut driver = self.driver.borrow_mut();
         let queued = driver.has_queued();
         let is_eager = queued && self.eager.get() > 0;
@@ -227,7 +250,8 @@ impl Shard {
         let woke_others = self.reap(driver);
         if self.has_ready() {
             self.eager.set(EAGER_TURNS_IN_VAIN);
-            return true;
+            // Before those that yielded go on, the turn's beginning looks what else there is.
+            return !self.ready.have_yielded();
         }
         let in_vain = self.eager.get().saturating_sub(1);
         self.eager.set(if woke_others { EAGER_TURNS_IN_VAIN } else { in_vain });
@@ -249,11 +273,12 @@ impl Shard {
     fn receive_messages(&self) {
         // A message that is sent while these run waits for the next turn, so that messages can't
         // starve tasks.
-        let mut left = 1024;
-        while left > 0
+        let mut received = 0;
+        let mut began = None;
+        while received < MESSAGES_A_TURN
             && let Some(message) = self.remote.receive()
         {
-            left -= 1;
+            received += 1;
             match message {
                 Message::Wake(task) => self.push_ready(task),
                 Message::Adopt(adoption) => {
@@ -263,27 +288,47 @@ impl Shard {
                 }
                 Message::Run(work) => work(self),
             }
+            if received.is_multiple_of(MESSAGES_A_READING) {
+                let now = self.driver.borrow().kernel().now();
+                if now.saturating_duration_since(*began.get_or_insert(now)) >= TURN_MAX {
+                    return;
+                }
+            }
         }
     }
 
-    /// Polls the tasks that are ready, and says how many polls it was.
+    /// Polls the tasks that are ready, and counts the polls.
     #[inline(always)]
-    fn run_ready(&self) -> u32 {
+    fn run_ready(&self, polls: &mut u32) {
         if self.lanes.are_used() {
-            return self.run_lanes();
+            *polls += self.run_lanes();
+            return;
         }
-        let mut polls = 0;
-        while polls < POLLS_A_TURN
-            && let Some(task) = self.ready.pop()
-        {
-            polls += 1;
-            budget::refill();
-            spawn::set_running(Some(task.id()));
-            if let Ran::Complete { place } = task.run() {
-                self.forget(place);
+        loop {
+            let until = self.pace.until();
+            while *polls < until {
+                let Some(task) = self.ready.pop() else { return };
+                *polls += 1;
+                budget::refill();
+                spawn::set_running(Some(task.id()));
+                if let Ran::Complete { place } = task.run() {
+                    self.forget(place);
+                }
+            }
+            if !self.may_poll_on(polls) {
+                return;
             }
         }
-        polls
+    }
+
+    /// The future that is no task was polled.
+    pub(crate) fn note_root_poll(&self, has_woken_itself: bool) {
+        if self.pace.count_one() {
+            self.read_clock();
+        }
+        if has_woken_itself {
+            self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
+        }
     }
 
     #[inline(always)]
@@ -302,20 +347,34 @@ impl Shard {
         self.clock.now()
     }
 
+    /// Whether a test has moved the clock beyond what timers can count.
+    pub(crate) fn time_is_over(&self) -> bool {
+        self.clock.is_over()
+    }
+
     /// Wakes who waits for a time that has come, unless it is too early to look again.
     #[inline]
     fn fire_timers(&self) {
-        let look = self.polls_since_timers.get() >= POLLS_BETWEEN_TIMERS || self.clock.is_altered();
-        if look && !self.timers.borrow().is_empty() {
-            self.fire_due_timers();
+        let look = self.polls_since_timers.get()
+            >= self.pace.polls_between_timers().min(POLLS_BETWEEN_TIMERS)
+            || self.ready.asks_for_a_look()
+            || self.clock.is_altered();
+        let has_timers = look && !self.timers.borrow().is_empty();
+        if has_timers || self.pace.asks_for_a_reading() {
+            let now = self.read_clock();
+            if has_timers {
+                self.fire_due_timers(now);
+            }
         }
     }
 
     #[inline(never)]
-    fn fire_due_timers(&self) {
-        self.polls_since_timers.set(0);
+    fn fire_due_timers(&self, now: Instant) {
+        let altered = self.clock.is_altered();
+        let now = if altered { self.clock.nanos_now() } else { self.clock.nanos_at(now) };
         let mut due = self.due.take();
-        self.timers.borrow_mut().expire(self.clock.nanos_now(), &mut due);
+        let is_all = self.timers.borrow_mut().expire(now, TIMERS_A_TURN, &mut due);
+        self.polls_since_timers.set(if is_all { 0 } else { POLLS_BETWEEN_TIMERS });
         if !due.is_empty() {
             foreign::wake_all(due.drain(..));
         }
@@ -344,6 +403,7 @@ impl Shard {
     fn wait(&self, is_awake: &dyn Fn() -> bool) {
         // After a wait timers are always looked at.
         self.polls_since_timers.set(POLLS_BETWEEN_TIMERS);
+        self.pace.forget();
         self.remote.publish(self.counts());
         self.sweep_lanes();
         self.remote.prepare_to_sleep();
@@ -392,7 +452,7 @@ impl Shard {
         let mut woke_others = false;
         loop {
             let more = driver.fetch();
-            while let Some(due) = driver.next_due(&self.ready) {
+            while let Some(due) = driver.next_due(self.ready.woken()) {
                 woke_others |= matches!(due, Due::Wake(_));
                 drop(driver);
                 self.settle(due);

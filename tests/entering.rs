@@ -93,6 +93,29 @@ fn a_shard_refuses_to_block_on_a_future() {
 }
 
 #[test]
+fn a_shard_refuses_to_be_waited_for_by_what_it_runs_at_any_depth() {
+    let _watchdog = watchdog("blocking in a circle", 60);
+    let first = shards(1);
+    let handle = first.handle().clone();
+    let blocked = first.spawn(async move {
+        task::block_in_place(|| {
+            let second = Builder::new_current_thread().run(async {
+                task::block_in_place(|| {
+                    let again = || handle.block_on(async {});
+                    let refused = catch_unwind(AssertUnwindSafe(again));
+                    *refused.unwrap_err().downcast::<&str>().unwrap()
+                })
+            });
+            // It has left nothing behind: another runtime may still be waited for.
+            assert_eq!(shards(1).block_on(async { 7 }), 7);
+            second.unwrap()
+        })
+    });
+    let message = first.block_on(blocked).unwrap();
+    assert!(message.starts_with("a shard can't block on a future"), "{message}");
+}
+
+#[test]
 fn block_on_runs_futures_that_wait_for_everything_there_is() {
     let _watchdog = watchdog("block_on", 60);
     let runtime = shards(2);

@@ -26,8 +26,8 @@ fn reads() -> TaskGroup {
 /// Who was polled, in order.
 type Log = Rc<RefCell<Vec<&'static str>>>;
 
-/// Runs a task of a latency group that waits again and again, beside four tasks of another group
-/// that are always ready, and a fifth that causes, in every fourth of its polls, what the first
+/// Runs a task of a latency group that waits again and again, beside two pairs of tasks of another
+/// group that wake each other for ever, and a fifth task that causes, in every fourth of its polls, what the first
 /// waits for. `cause` says whether it did. Gives who was polled next each time that it did.
 fn polled_after<W, C>(group: &TaskGroup, mut wait: impl FnMut() -> W + 'static, mut cause: C) -> Log
 where
@@ -45,13 +45,23 @@ where
                 noted.borrow_mut().push("reads");
             }
         });
-        let burner = |noted: Log| async move {
+        let burner = |noted: Log, own: Rc<Notify>, others: Rc<Notify>| async move {
             loop {
+                own.notified().await;
                 noted.borrow_mut().push("scrub");
-                yield_now().await;
+                others.notify_one();
             }
         };
-        let burners: Vec<_> = (0..4).map(|_| scrub.spawn_local(burner(log.clone()))).collect();
+        let pair = || {
+            let (one, two) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+            one.notify_one();
+            [(one.clone(), two.clone()), (two, one)]
+        };
+        let burners: Vec<_> = [pair(), pair()]
+            .into_iter()
+            .flatten()
+            .map(|(own, others)| scrub.spawn_local(burner(log.clone(), own, others)))
+            .collect();
         let noted = log.clone();
         let causes = scrub.spawn_local(async move {
             let mut caused = 0;

@@ -1,5 +1,7 @@
 //! A clock that a test stops: it stands still, jumps to the next timer, and is moved by hand.
 
+mod watched;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use runtime::time::{self, Duration, Instant, Interval, MissedTickBehavior, Sleep};
-use runtime::{Builder, Runtime};
+use runtime::{Builder, Runtime, spawn};
 use tokio_test::{assert_pending, assert_ready, assert_ready_eq, task};
+use watched::watchdog;
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -395,4 +398,27 @@ async fn a_limit_out_of_range_is_not_a_point_that_time_jumps_to() {
         () = time::sleep(ms(10)) => {}
     }
     assert_eq!(start.elapsed(), ms(10));
+}
+
+#[test]
+fn a_clock_that_is_moved_by_600_years_stands_at_the_end_of_time() {
+    const YEARS: Duration = Duration::from_secs(600 * 365 * 86_400);
+    let _watchdog = watchdog("the end of time", 20);
+    let mut builder = Builder::new_current_thread();
+    builder.start_paused(true);
+    builder
+        .run(async {
+            let sleeping = spawn(time::sleep(Duration::from_secs(3600)));
+            let begin = Instant::now();
+            time::advance(YEARS).await;
+            assert_eq!(begin.elapsed(), YEARS);
+            sleeping.await.unwrap();
+            // From here on all times have come.
+            time::sleep(Duration::from_secs(3600)).await;
+            spawn(time::sleep(Duration::from_secs(3600))).await.unwrap();
+            let limit = Duration::from_secs(1);
+            assert!(time::timeout(limit, std::future::pending::<()>()).await.is_err());
+            time::advance(YEARS).await;
+        })
+        .unwrap();
 }

@@ -20,10 +20,11 @@ use slab::Slab;
 
 use crate::context::{self, GroupScope};
 use crate::registry::{Remote, Standing};
+use crate::shard::pace::TURN_MAX;
 use crate::shard::{POLLS_A_TURN, Shard};
 use crate::task::budget;
 use crate::task::group::{DEFAULT_GOAL, LaneCounts, SHARES_MAX, Trace};
-use crate::task::{Ran, ReadyQueue, TaskGroup, TaskRef, spawn};
+use crate::task::{Ran, ReadyQueue, RunQueue, TaskGroup, TaskRef, spawn};
 
 /// The lane of the tasks that are in no group: the first one that is made, and the last to go.
 pub(super) const DEFAULT_LANE: u32 = 0;
@@ -34,7 +35,7 @@ const DEFAULT: usize = DEFAULT_LANE as usize;
 const POLL_NANOS_MIN: u64 = 100;
 
 /// The longest that polls follow each other before the kernel is entered.
-const ROUND_NANOS_MAX: u64 = 500_000;
+const ROUND_NANOS_MAX: u64 = TURN_MAX.as_nanos() as u64;
 
 /// What a poll counts for how long ago messages and timers were looked at: a poll that takes longer
 /// counts as several.
@@ -48,10 +49,11 @@ impl Shard {
         let (mut now, mut polls) = (began, 0);
         // The smallest goal of those that were polled.
         let mut least_goal = u64::MAX;
+        self.lanes.begin_round(&self.ready);
         while polls < POLLS_A_TURN && now.saturating_sub(began) < ROUND_NANOS_MAX {
             self.lanes.sort(&self.ready);
             let Some(turn) = self.lanes.next() else { break };
-            if polls > 0 && self.gives_way(turn, least_goal, now) {
+            if !turn.may_begin || (polls > 0 && self.gives_way(turn, least_goal, now)) {
                 return POLLS_A_TURN;
             }
             least_goal = least_goal.min(turn.goal_nanos);
@@ -63,6 +65,9 @@ impl Shard {
             now = after;
             if let Ran::Complete { place } = ran {
                 self.forget(place);
+            }
+            if self.clock.is_altered() && self.is_over_though_time_is_altered() {
+                return POLLS_A_TURN;
             }
         }
         let as_polls = now.saturating_sub(began) / NANOS_A_POLL;
@@ -119,7 +124,7 @@ struct Lane {
     trace: Option<Trace>,
     /// Kept for as long as it has tasks here.
     group: Option<Rc<TaskGroup>>,
-    ready: ReadyQueue,
+    ready: RunQueue,
     /// Nanoseconds that were used, times [`SHARES_MAX`], over the shares.
     virtual_nanos: u128,
     goal_nanos: u64,
@@ -139,6 +144,8 @@ struct Turn {
     goal_nanos: u64,
     /// A lane with a smaller goal has tasks, none of which is ready.
     may_be_preempted: bool,
+    /// Not all of its tasks have yielded in this round.
+    may_begin: bool,
 }
 
 #[derive(Default)]
@@ -197,7 +204,7 @@ impl Lanes {
     ) -> usize {
         remote.add_lane(counts.clone());
         let virtual_nanos = self.floor.get();
-        let ready = ReadyQueue::default();
+        let ready = RunQueue::default();
         lanes.insert(Lane { trace, group: None, ready, virtual_nanos, goal_nanos, counts })
     }
 
@@ -215,19 +222,15 @@ impl Lanes {
 
     /// Forgets the groups that are gone; without any the shard is as if there had never been one.
     #[cold]
-    fn sweep(&self, arrivals: &ReadyQueue, remote: &Remote) {
+    fn sweep(&self, arrivals: &RunQueue, remote: &Remote) {
         let mut lanes = self.lanes.borrow_mut();
         sweep(&mut lanes, remote);
         if lanes.len() == 1 {
             // What is in the default lane came before what arrived since.
             let default = lanes.remove(DEFAULT);
             lanes.clear();
-            while let Some(task) = arrivals.pop() {
-                default.ready.push(task);
-            }
-            while let Some(task) = default.ready.pop() {
-                arrivals.push(task);
-            }
+            default.ready.take_all(arrivals);
+            arrivals.take_all(&default.ready);
             remote.remove_lane(&default.counts);
             self.queued.set(0);
             self.are_used.set(false);
@@ -235,7 +238,14 @@ impl Lanes {
     }
 
     /// Sorts the tasks that have arrived into their lanes.
-    fn sort(&self, arrivals: &ReadyQueue) {
+    fn sort(&self, arrivals: &RunQueue) {
+        self.sort_list(arrivals.woken(), RunQueue::push);
+        for yielded in arrivals.yielded() {
+            self.sort_list(yielded, RunQueue::push_yielded);
+        }
+    }
+
+    fn sort_list(&self, arrivals: &ReadyQueue, push: fn(&RunQueue, TaskRef)) {
         if arrivals.is_empty() {
             return;
         }
@@ -248,10 +258,16 @@ impl Lanes {
             if lane.ready.is_empty() {
                 lane.virtual_nanos = lane.virtual_nanos.max(self.floor.get());
             }
-            lane.ready.push(task);
+            push(&lane.ready, task);
             lane.counts.set_ready(lane.counts.ready() + 1);
             self.queued.set(self.queued.get() + 1);
         }
+    }
+
+    /// The shard has looked what came.
+    fn begin_round(&self, arrivals: &RunQueue) {
+        self.sort(arrivals);
+        self.lanes.borrow().iter().for_each(|(_, lane)| lane.ready.begin_round());
     }
 
     /// Whose turn it is; `None` if nothing is ready.
@@ -277,6 +293,7 @@ impl Lanes {
             lane: index,
             goal_nanos: lane.goal_nanos,
             may_be_preempted: least_goal < lane.goal_nanos,
+            may_begin: lane.ready.has_turn(),
         })
     }
 
@@ -315,7 +332,7 @@ impl Lanes {
     }
 
     fn pop_any(&self) -> Option<TaskRef> {
-        let task = self.lanes.borrow().iter().find_map(|(_, lane)| lane.ready.pop());
+        let task = self.lanes.borrow().iter().find_map(|(_, lane)| lane.ready.take_any());
         self.queued.set(self.queued.get() - usize::from(task.is_some()));
         task
     }

@@ -13,6 +13,7 @@ mod join_set;
 
 mod raw;
 mod ready;
+mod run_queue;
 pub(crate) mod spawn;
 mod yield_now;
 
@@ -31,6 +32,7 @@ pub use yield_now::yield_now;
 
 pub(crate) use raw::{Ran, TaskRef, new_task};
 pub(crate) use ready::ReadyQueue;
+pub(crate) use run_queue::RunQueue;
 
 /// Names a task among all of the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -232,6 +232,7 @@ pub(crate) enum Ran {
 }
 
 impl TaskRef {
+    #[inline]
     fn header(&self) -> &Header {
         // SAFETY: this reference is counted, so the task is there (S10); a `Header` is only ever
         // shared.

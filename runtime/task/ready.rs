@@ -43,6 +43,18 @@ impl ReadyQueue {
         self.last.get().is_none()
     }
 
+    /// The task that came last.
+    pub(super) fn last(&self) -> Option<Last> {
+        self.last.get()
+    }
+
+    /// Takes all that are queued in `other`. This queue is empty.
+    pub(super) fn take_all(&self, other: &ReadyQueue) {
+        debug_assert!(self.is_empty());
+        self.last.set(other.last.replace(None));
+        fill(&self.first, other.first.take());
+    }
+
     /// Drops all that are queued, and what their destructors queue meanwhile.
     pub(crate) fn clear(&self) {
         iter::from_fn(|| self.pop()).for_each(drop);

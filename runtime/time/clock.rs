@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use ringhold_buffers::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 
+use crate::context;
 use crate::kernel::System;
 use crate::registry::Remote;
+use crate::shard::Shard;
 
 pub(crate) struct Clock {
     system: Arc<dyn System>,
@@ -134,6 +136,10 @@ impl Clock {
         }
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_altered() && self.nanos_now() == u64::MAX
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         self.holds.load(Ordering::SeqCst) > 0
     }
@@ -165,6 +171,13 @@ impl Clock {
         self.hold();
         Hold { clock: self.clone() }
     }
+}
+
+/// Whether the clock of the running shard, or else of the entered runtime, was moved beyond what
+/// timers can count: 584 years after the runtime's beginning.
+pub(super) fn is_at_its_end() -> bool {
+    let here = context::with_shard(|shard| shard.map(Shard::time_is_over));
+    here.or_else(|| context::handle().map(|handle| handle.clock().is_over())).unwrap_or(false)
 }
 
 /// Keeps a paused clock where it is.

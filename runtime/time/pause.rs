@@ -61,6 +61,9 @@ pub fn resume() {
 /// Timers that became due have fired when this returns; the tasks that they wake may not have run
 /// yet. To see everything happen in its order, [`sleep`](super::sleep) instead.
 ///
+/// Timers count 584 years from the runtime's beginning. For a clock that is moved further all times
+/// have come, and every sleep is over.
+///
 /// # Cancel safety
 ///
 /// Outcome unknown: the clock has moved with the first poll.

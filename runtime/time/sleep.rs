@@ -10,6 +10,7 @@ use crate::context;
 use crate::task::budget;
 use crate::time::Instant;
 use crate::time::alarm::Alarm;
+use crate::time::clock;
 
 /// Waits for `duration`; one that is out of the clock's range is about 30 years.
 ///
@@ -121,8 +122,13 @@ impl Sleep {
             self.alarm.clear();
             return Poll::Ready(());
         }
-        // It has gone off, and a clock that was moved back says otherwise: it is set again.
-        while self.alarm.poll(self.deadline.into_std(), cx).is_ready() {}
+        // It has gone off, and a clock that was moved back says otherwise: it is set again. At the
+        // end of time there is nothing to wait for.
+        while self.alarm.poll(self.deadline.into_std(), cx).is_ready() {
+            if clock::is_at_its_end() {
+                return Poll::Ready(());
+            }
+        }
         Poll::Pending
     }
 }

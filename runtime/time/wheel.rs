@@ -128,9 +128,11 @@ impl Wheel {
     /// Moves the wakers of all timers that are due at `now` into `into`, in the order of their
     /// ticks, and among equal ticks in the order of their insertion. A `now` before that of an
     /// earlier call takes nothing out.
-    pub(crate) fn expire(&mut self, now: u64, into: &mut Vec<ForeignWaker>) {
+    ///
+    /// Stops when `into` has `most`, and says whether that was all: those that are left are due.
+    pub(crate) fn expire(&mut self, now: u64, most: usize, into: &mut Vec<ForeignWaker>) -> bool {
         if now < self.now {
-            return;
+            return true;
         }
         while let Some((level, slot)) = self.first() {
             let start = self.start_of(level, slot);
@@ -138,13 +140,14 @@ impl Wheel {
                 break;
             }
             self.now = self.now.max(start);
-            if level == 0 {
-                self.fire(slot, into);
-            } else {
+            if level > 0 {
                 self.cascade(level, slot);
+            } else if !self.fire(slot, most, into) {
+                return false;
             }
         }
         self.now = now;
+        true
     }
 
     /// The tick at which `expire` should be called next: never later than the earliest deadline,
@@ -189,18 +192,19 @@ impl Wheel {
         (level as usize, slot)
     }
 
-    /// Takes the timers of a slot of the lowest level out, all of which have the same tick.
-    fn fire(&mut self, slot: usize, into: &mut Vec<ForeignWaker>) {
-        let head = self.detach(0, slot);
-        let mut index = head;
-        loop {
-            let next = self.entries[index as usize].next;
-            into.extend(self.release(index));
-            index = next;
-            if index == head {
-                break;
+    /// Takes the timers of a slot of the lowest level out, all of which have the same tick; `false`
+    /// if `into` had `most` before that was all.
+    fn fire(&mut self, slot: usize, most: usize, into: &mut Vec<ForeignWaker>) -> bool {
+        while into.len() < most {
+            let head = self.levels[0].heads[slot];
+            let is_last = self.entries[head as usize].next == head;
+            self.unlink(head);
+            into.extend(self.release(head));
+            if is_last {
+                return true;
             }
         }
+        false
     }
 
     /// Moves the timers of a slot that time has entered to lower levels.

@@ -117,10 +117,22 @@ fn deliver(ring: RawFd) {
         match error.raw_os_error() {
             // The kernel has no 256 bytes for the message, which can't be for long.
             Some(libc::ENOMEM | libc::EAGAIN | libc::EINTR) => thread::yield_now(),
-            // The thread that owned the ring is gone, and nobody waits.
-            _ => return,
+            // The thread that owned the ring is gone, and nothing waits.
+            Some(libc::EOWNERDEAD | libc::EBADFD | libc::ESHUTDOWN) => return,
+            // A shard that sleeps would never hear of it.
+            _ => refused(&error),
         }
     }
+}
+
+#[cold]
+fn refused(error: &io::Error) -> ! {
+    eprintln!(
+        "ringhold: a shard can't be woken any more, and the process is aborted: io_uring_register \
+         is refused since the runtime started ({error}); a seccomp filter that is installed later \
+         has to allow it, or be installed before the runtime starts"
+    );
+    std::process::abort();
 }
 
 fn send(ring: RawFd) -> io::Result<()> {

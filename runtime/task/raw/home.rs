@@ -25,6 +25,12 @@ impl TaskRef {
         self.header().place.set(place);
     }
 
+    /// Whether the task is being polled or dropped. Called on the home shard.
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        self.header().running.get()
+    }
+
     /// Takes what stands behind this task off it. Called on the home shard.
     #[inline]
     pub(crate) fn unlink(&self) -> Option<TaskRef> {
@@ -33,7 +39,7 @@ impl TaskRef {
 }
 
 /// Names the last task of a ready queue for as long as that holds it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Last(NonNull<Header>);
 
 impl Last {

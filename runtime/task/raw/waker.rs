@@ -11,13 +11,16 @@ use crate::context;
 use crate::inbox::Message;
 use crate::registry::ShardId;
 use crate::task::ReadyQueue;
-use crate::task::raw::{COMPLETE, Header, SCHEDULED, TaskRef};
+use crate::task::raw::{COMPLETE, Header, REFERENCE, SCHEDULED, TaskRef};
 
 /// Puts a task with SCHEDULED set where its shard will find it.
 #[inline]
 pub(super) fn schedule(task: TaskRef) {
     context::with_shard(|shard| match shard {
-        Some(shard) if shard.id() == task.header().remote.id() => shard.push_ready(task),
+        Some(shard) if shard.id() == task.header().remote.id() => {
+            // Who wakes itself lets the others go first.
+            if task.is_running() { shard.push_yielded(task) } else { shard.push_ready(task) }
+        }
         _ => send_home(task),
     });
 }
@@ -86,7 +89,17 @@ unsafe fn wake_by_value(data: *const ()) {
 
 unsafe fn wake_by_reference(data: *const ()) {
     let task = task_of(data);
-    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    let state = &task.header().state;
+    // One step sets the bit and counts the queue's reference, which is taken in nearly all cases.
+    let before = state.load(Ordering::Relaxed);
+    let counted = before + (SCHEDULED | REFERENCE);
+    if before & (SCHEDULED | COMPLETE) == 0
+        && before <= usize::MAX / 2
+        && state.compare_exchange(before, counted, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    {
+        return schedule(TaskRef { header: task.header });
+    }
+    let before = state.fetch_or(SCHEDULED, Ordering::AcqRel);
     if before & (SCHEDULED | COMPLETE) == 0 {
         schedule(TaskRef::clone(&task));
     }
