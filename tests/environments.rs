@@ -10,6 +10,7 @@ mod common;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 
 use common::start::{SECOND, read_a_page, refusal, refusal_without_descriptors, says, two_shards};
 use common::{isolated, limits, proc};
@@ -36,6 +37,38 @@ fn a_container_profile_that_forbids_all_three_calls_is_named() {
         let (_, error) = refusal(two_shards);
         assert!(matches!(error, StartError::ForbiddenBySeccomp), "{error:?}");
     });
+}
+
+/// A shard that sleeps would never hear of a wake-up: the process says so, and doesn't hang.
+#[test]
+fn seccomp_that_forbids_wake_ups_later_ends_the_process_in_words() {
+    const CHILD: &str = "RINGHOLD_TEST_FORBIDS_WAKE_UPS";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = Builder::new_multi_thread().shards(1).build().unwrap();
+        runtime.block_on(runtime.spawn(async {})).unwrap();
+        std::thread::spawn(|| {
+            std::thread::sleep(20 * SECOND);
+            eprintln!("the wake-up was lost");
+            std::process::exit(3);
+        });
+        // The shard sleeps, or is about to.
+        std::thread::sleep(SECOND / 10);
+        limits::forbid(&[limits::URING_REGISTER], libc::EPERM);
+        runtime.block_on(runtime.spawn(async {})).unwrap();
+        return;
+    }
+    let name = "seccomp_that_forbids_wake_ups_later_ends_the_process_in_words";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let child = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+    let ended = child.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    // Before Linux 6.13 wake-ups take no call that can be forbidden so.
+    if !ended.status.success() {
+        assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("io_uring_register is refused"), "{said}");
+    } else {
+        assert!(std::env::var_os("RINGHOLD_MUST_RUN").is_none(), "it was not refused: {said}");
+    }
 }
 
 #[test]

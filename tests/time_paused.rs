@@ -31,7 +31,7 @@ async fn the_clock_can_be_paused_in_a_test() {
 
 #[runtime::test]
 async fn the_clock_can_be_paused_in_a_task() {
-    let task = runtime::spawn(async { time::pause() });
+    let task = spawn(async { time::pause() });
     task.await.unwrap();
     let start = Instant::now();
     std::thread::sleep(ms(2));
@@ -46,7 +46,7 @@ async fn the_clock_of_two_shards_can_not_be_paused() {
 
 #[runtime::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clock_of_two_shards_can_not_be_paused_in_a_task_either() {
-    let task = runtime::spawn(async { time::pause() });
+    let task = spawn(async { time::pause() });
     assert!(task.await.unwrap_err().is_panic());
 }
 
@@ -308,7 +308,7 @@ async fn timers_fire_in_the_order_of_their_deadlines() {
     let tasks: Vec<_> = [300, 100, 400, 200]
         .map(|millis| {
             let order = order.clone();
-            runtime::spawn(async move {
+            spawn(async move {
                 time::sleep(ms(millis)).await;
                 order.lock().unwrap().push(millis);
             })
@@ -378,7 +378,7 @@ fn time_stands_still_while_a_thread_in_block_on_works() {
     let late = Arc::new(AtomicBool::new(false));
     runtime.block_on(async {
         let flag = late.clone();
-        let task = runtime::spawn(async move {
+        let task = spawn(async move {
             time::sleep(ms(100)).await;
             flag.store(true, Ordering::SeqCst);
         });

@@ -1,11 +1,10 @@
 //! How long the polls of a shard take, which a turn has to know and a short poll can't pay for.
 //!
-//! Reading the clock costs as much as two polls of a small task. So it is read once in so many polls
-//! as take [`STRETCH_NANOS_MAX`] at the rate of the last ones, in [`POLLS_A_READING`] at most, and
-//! after each where they are long. A turn ends within [`TURN_MAX`] and one such
-//! stretch, which is one poll where they are long, but for tasks that
-//! have long been short and begin to compute all at once: those are seen after [`POLLS_A_READING`]
-//! polls.
+//! Reading the clock costs as much as two polls of a small task. So it is read once in so many
+//! polls as take [`STRETCH_NANOS_MAX`] at the rate of the last ones, in [`POLLS_A_READING`] at
+//! most, and after each where they are long. A turn ends within [`TURN_MAX`] and one such stretch,
+//! which is one poll where they are long; but tasks that have long been short, and begin to compute
+//! all at once, are seen after [`POLLS_A_READING`] polls.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

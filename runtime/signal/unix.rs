@@ -129,9 +129,9 @@ impl fmt::Debug for Signal {
 ///
 /// A signal that was listened for once is remembered from then on. A listener begins where the last
 /// one of its task on this shard ended, so that a loop which listens anew in each round misses
-/// nothing that comes in between; where there was none, with what no listener of its shard has heard
-/// of (of the process, on a shard that has not listened yet, and on no shard). What came before
-/// anything in the process listened is told to no listener.
+/// nothing that comes in between; where there was none, with what no listener of its shard has
+/// heard of (of the process, on a shard that has not listened yet, and on no shard). What came
+/// before anything in the process listened is told to no listener.
 ///
 /// As in tokio the signal's default action doesn't come back when the last listener is gone: a
 /// `SIGTERM` that nobody listens for any more does nothing.

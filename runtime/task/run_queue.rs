@@ -1,9 +1,10 @@
-//! The tasks of a shard, or of one of its lanes, that are to be polled, in the order of their turns.
+//! The tasks of a shard, or of one of its lanes, that are to be polled, in the order of their
+//! turns.
 //!
 //! Tasks that others have woken come first, as they came. A task that has woken itself, as one that
 //! yields does, goes on when the shard has looked at the kernel, its messages and its timers (that
-//! is a new round), and after those that are woken by then. So however many tasks compute and yield,
-//! what comes from outside waits for one poll of theirs.
+//! is a new round), and after those that are woken by then. So however many tasks compute and
+//! yield, what comes from outside waits for one poll of theirs.
 //!
 //! Nor do tasks that are woken again and again keep those that yielded waiting for ever: when all
 //! have been polled that were there before them, it's their turn, in every other round at least

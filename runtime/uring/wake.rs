@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use std::thread;
 
 use io_uring::{opcode, squeue, types};
+use ringhold_buffers::foreign;
 use ringhold_buffers::sync::StaticMutex;
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -127,11 +128,11 @@ fn deliver(ring: RawFd) {
 
 #[cold]
 fn refused(error: &io::Error) -> ! {
-    eprintln!(
-        "ringhold: a shard can't be woken any more, and the process is aborted: io_uring_register \
-         is refused since the runtime started ({error}); a seccomp filter that is installed later \
-         has to allow it, or be installed before the runtime starts"
-    );
+    foreign::report(format_args!(
+        "a shard can't be woken any more, and the process is aborted: io_uring_register is refused \
+         since the runtime started ({error}); a seccomp filter has to allow it, or to be installed \
+         before the runtime starts"
+    ));
     std::process::abort();
 }
 
