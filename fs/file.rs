@@ -38,8 +38,13 @@ use crate::stat::Stat;
 /// `write(2)` on a thread that may wait, which take longer. The methods that take an offset have
 /// nothing to do with the position. A file opened for appending writes at its end.
 ///
-/// Dropped, it is closed as soon as nothing is in flight on it any more. A buffered write still
-/// runs to its end; nobody hears of an error then. [`close`](File::close) says how closing went.
+/// Dropped, it is closed when the drop returns, on any thread, if nothing is in flight on it: its
+/// locks are free, what was written can be run, and its file system can be unmounted. With
+/// something in flight it is closed when that is over: what was dropped before it was ready is
+/// cancelled where that can be, and a buffered write runs to its end, whose error nobody hears of.
+/// [`close`](File::close) says how closing went. The close of a file of a network file system, or
+/// of one in user space, may wait for a server: a shard leaves that to another thread, and the file
+/// is closed a moment later.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {

@@ -15,7 +15,7 @@ macro_rules! datagrams {
         #[track_caller]
         pub fn from_std(socket: $std) -> io::Result<Self> {
             socket.set_nonblocking(true)?;
-            Ok(Self(Socket::adopt(socket.into())))
+            Ok(Self(Socket::adopt(socket.into()).named()))
         }
 
         /// Gives the socket to std, as one that doesn't block.

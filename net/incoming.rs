@@ -13,8 +13,6 @@ use ringhold_runtime::ops::PollReady;
 use ringhold_runtime::time::{Sleep, sleep};
 use ringhold_runtime::{Fd, Op, poll_budget};
 
-use crate::readiness::Interest;
-
 /// How long nothing is accepted after the first failure for want of something, and after many.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -25,7 +23,8 @@ pub(crate) mod sealed {
     pub trait Listens {
         type Stream;
 
-        fn file(&self) -> &Fd;
+        /// What is waited for until there is a connection, and with which events.
+        fn target(&self) -> (&Fd, u32);
 
         fn accept_now(&self) -> io::Result<Self::Stream>;
     }
@@ -33,8 +32,8 @@ pub(crate) mod sealed {
     impl<L: Listens> Listens for &L {
         type Stream = L::Stream;
 
-        fn file(&self) -> &Fd {
-            (**self).file()
+        fn target(&self) -> (&Fd, u32) {
+            (**self).target()
         }
 
         fn accept_now(&self) -> io::Result<L::Stream> {
@@ -45,8 +44,8 @@ pub(crate) mod sealed {
     impl<L: Listens> Listens for Arc<L> {
         type Stream = L::Stream;
 
-        fn file(&self) -> &Fd {
-            (**self).file()
+        fn target(&self) -> (&Fd, u32) {
+            (**self).target()
         }
 
         fn accept_now(&self) -> io::Result<L::Stream> {
@@ -88,8 +87,9 @@ impl<L: sealed::Listens> Listener for L {}
 /// # std::io::Result::Ok(())
 /// ```
 pub struct Incoming<L> {
-    listener: L,
+    // Dropped before the listener.
     waiting: Option<Op<PollReady>>,
+    listener: L,
     pausing: Option<Pin<Box<Sleep>>>,
     next_pause: Duration,
     is_over: bool,
@@ -152,9 +152,8 @@ impl<L: Listener> Incoming<L> {
             }
             match self.listener.accept_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let file = self.listener.file().clone();
-                    let events = Interest::READABLE.events();
-                    self.waiting = Some(Op::new(PollReady::new(file, events)));
+                    let (target, events) = self.listener.target();
+                    self.waiting = Some(Op::new(PollReady::new(target.clone(), events)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => {
@@ -210,8 +209,8 @@ macro_rules! incoming {
         impl $crate::incoming::sealed::Listens for $listener {
             type Stream = $stream;
 
-            fn file(&self) -> &ringhold_runtime::Fd {
-                self.0.file()
+            fn target(&self) -> (&ringhold_runtime::Fd, u32) {
+                self.0.target($crate::sides::Direction::In)
             }
 
             fn accept_now(&self) -> std::io::Result<$stream> {

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_runtime::ops::{Connect, PollReady};
-use ringhold_runtime::{Fd, Op, SocketAddress, Sockets, Waiting, descriptor, poll_budget, system};
+use ringhold_runtime::{
+    Fd, Gate, Op, SocketAddress, Sockets, Waiting, descriptor, poll_budget, system,
+};
 
 use crate::readiness::{Interest, Ready};
 use crate::sides::Direction;
@@ -19,9 +21,10 @@ use crate::sides::Direction;
 /// ring waits until the socket is ready, and it is tried again. So whoever is dropped while waiting
 /// has taken nothing that could be lost.
 pub(crate) struct Socket {
-    // Dropped before the descriptor, which they hold as well.
+    // Dropped before the descriptor, which they may hold as well.
     reader: Waiting,
     writer: Waiting,
+    gates: [Gate; 2],
     descriptor: Descriptor,
 }
 
@@ -30,7 +33,11 @@ pub(crate) struct Socket {
 /// the end of the turn, and waits no less for a socket that lingers.
 struct Descriptor {
     file: Option<Fd>,
-    listens: AtomicBool,
+    /// It has, or may get, a name that others want to have after it: it is waited for through
+    /// gates, so that no wait holds it open.
+    is_named: AtomicBool,
+    /// Other code has, or had, its number, and may have made others of it.
+    is_lent: AtomicBool,
 }
 
 impl Descriptor {
@@ -43,11 +50,12 @@ impl Drop for Descriptor {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         if let Err(held) = file.close_now()
-            && self.listens.load(Ordering::Relaxed)
+            && !self.is_lent.load(Ordering::Relaxed)
         {
-            // An operation that was dropped holds it a little longer, and it takes no connections
-            // from here on. One that is not listening has nothing to be ended.
-            let _ = held.system().sockets().shutdown(held.descriptor(), libc::SHUT_RDWR);
+            // An operation that was dropped on another shard holds it until that comes round. It is
+            // nobody else's, so its peer may be told of the end now. What others may have as well
+            // is left alone: to shut it down would end it for them, too.
+            held.shut_down();
         }
     }
 }
@@ -64,57 +72,64 @@ fn is_too_early(error: &io::Error) -> bool {
 
 impl Socket {
     pub(crate) fn new(file: Fd) -> Socket {
-        let descriptor = Descriptor { file: Some(file), listens: AtomicBool::new(false) };
-        Socket { reader: Waiting::default(), writer: Waiting::default(), descriptor }
+        file.set_passing();
+        let descriptor = Descriptor {
+            file: Some(file),
+            is_named: AtomicBool::new(false),
+            is_lent: AtomicBool::new(false),
+        };
+        let (reader, writer) = (Waiting::default(), Waiting::default());
+        Socket { reader, writer, gates: Default::default(), descriptor }
     }
 
     /// Makes a socket of the entered runtime's system.
     pub(crate) fn open(domain: i32, kind: i32, protocol: i32) -> io::Result<Socket> {
         let system = system();
         let number = system.sockets().open(domain, kind, protocol)?;
-        Ok(Socket::new(Fd::new(number, system)))
+        let socket = Socket::new(Fd::new(number, system));
+        Ok(if kind == libc::SOCK_DGRAM { socket.named() } else { socket })
     }
 
     /// Makes two Unix sockets that are connected to each other.
     pub(crate) fn pair(kind: i32) -> io::Result<[Socket; 2]> {
         let system = system();
         let numbers = system.sockets().pair(kind)?;
-        Ok(numbers.map(|number| Socket::new(Fd::new(number, system.clone()))))
+        let socket = |number| Socket::new(Fd::new(number, system.clone()));
+        let is_stream = kind == libc::SOCK_STREAM;
+        Ok(numbers.map(|number| if is_stream { socket(number) } else { socket(number).named() }))
     }
 
     /// Takes over a socket of std's.
     #[track_caller]
     pub(crate) fn adopt(owned: OwnedFd) -> Socket {
-        Socket::new(descriptor::adopt(owned))
+        let socket = Socket::new(descriptor::adopt(owned));
+        socket.descriptor.is_lent.store(true, Ordering::Relaxed);
+        socket
+    }
+
+    /// The socket, as one whose name others may want when it is dropped.
+    pub(crate) fn named(self) -> Socket {
+        self.descriptor.is_named.store(true, Ordering::Relaxed);
+        self
     }
 
     pub(crate) fn file(&self) -> &Fd {
         self.descriptor.file()
     }
 
-    fn note_listening(&self) {
-        self.descriptor.listens.store(true, Ordering::Relaxed);
-    }
-
-    /// As [`adopt`](Socket::adopt), for one that listens.
-    #[track_caller]
-    pub(crate) fn adopt_listener(owned: OwnedFd) -> Socket {
-        let socket = Socket::adopt(owned);
-        socket.note_listening();
-        socket
-    }
-
     #[track_caller]
     pub(crate) fn borrow(&self) -> BorrowedFd<'_> {
+        self.descriptor.is_lent.store(true, Ordering::Relaxed);
         descriptor::borrow(self.file())
     }
 
     /// Gives the descriptor to std; another one of the same socket where an operation that was
     /// dropped still holds it.
     pub(crate) fn into_owned(self) -> io::Result<OwnedFd> {
-        let Socket { reader, writer, mut descriptor } = self;
-        drop((reader, writer));
+        let Socket { reader, writer, gates, mut descriptor } = self;
+        drop((reader, writer, gates));
         let file = descriptor.file.take().expect("a socket is given away once");
+        file.settle();
         match descriptor::release(file) {
             Ok(owned) => Ok(owned),
             Err(shared) => descriptor::borrow(&shared).try_clone_to_owned(),
@@ -135,7 +150,7 @@ impl Socket {
     pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
         let (sockets, number) = self.now();
         sockets.listen(number, i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        self.note_listening();
+        self.descriptor.is_named.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -174,8 +189,27 @@ impl Socket {
         }
     }
 
-    fn wait(&self, events: u32) -> Op<PollReady> {
-        Op::new(PollReady::new(self.file().clone(), events))
+    /// What is waited for until a direction is ready, and with which events.
+    pub(crate) fn target(&self, direction: Direction) -> (&Fd, u32) {
+        let (file, events) = (self.file(), interest(direction).events());
+        if self.descriptor.is_named.load(Ordering::Relaxed) {
+            self.gates[direction as usize].of(file, events)
+        } else {
+            (file, events)
+        }
+    }
+
+    /// Waits for all that an interest names, and says what of it is there.
+    async fn wait(&self, interest: Interest) -> io::Result<u32> {
+        let (target, events) = match interest {
+            Interest::READABLE => self.target(Direction::In),
+            Interest::WRITABLE => self.target(Direction::Out),
+            _ => (self.file(), interest.events()),
+        };
+        let is_gate = target.descriptor() != self.file().descriptor();
+        let told = Op::new(PollReady::new(target.clone(), events)).await?;
+        let (sockets, number) = self.now();
+        Ok(if is_gate { sockets.readiness(number, interest.events()) } else { told })
     }
 
     /// Waits until a direction is ready, for the one who polls it. It may be ready no more.
@@ -184,14 +218,15 @@ impl Socket {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.waiting(direction).poll(self.file(), interest(direction).events(), cx)
+        let (target, events) = self.target(direction);
+        self.waiting(direction).poll(target, events, cx)
     }
 
     /// Waits for more to be read, after a read that took less than there was room for.
     /// `told` is what [`told`](Socket::told) was before it.
     pub(crate) fn poll_more(&self, told: u32, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let events = interest(Direction::In).events();
-        self.reader.poll_after_short_read(told, self.file(), events, cx)
+        let (target, events) = self.target(Direction::In);
+        self.reader.poll_after_short_read(told, target, events, cx)
     }
 
     /// How often something was told of what there is to be read.
@@ -202,7 +237,7 @@ impl Socket {
     /// Waits until what was asked for is there.
     pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         poll_fn(|cx| poll_budget(cx)).await;
-        let events = self.wait(interest.events()).await?;
+        let events = self.wait(interest).await?;
         Ok(Ready::from_events(events) & Ready::from_interest(interest))
     }
 
@@ -213,8 +248,8 @@ impl Socket {
         cx: &mut Context<'_>,
         attempt: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let events = interest(direction).events();
-        self.waiting(direction).poll_io(self.file(), events, cx, attempt)
+        let (target, events) = self.target(direction);
+        self.waiting(direction).poll_io(target, events, cx, attempt)
     }
 
     /// Tries until it isn't too early, for any number of tasks.
@@ -227,7 +262,7 @@ impl Socket {
         loop {
             match attempt() {
                 Err(error) if is_too_early(&error) => {
-                    self.wait(interest.events()).await?;
+                    self.wait(interest).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => return outcome,

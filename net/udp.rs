@@ -22,6 +22,9 @@ use crate::uninit::read_into;
 /// Nothing is lost by what is dropped while it waits: a dropped receive has taken no datagram, and
 /// a dropped send has sent none. Any number of tasks may receive and send at once.
 ///
+/// Dropped, it is closed when the drop returns, on any thread and whatever waited for it: its
+/// address can be bound again.
+///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
 /// use ringhold_net::UdpSocket;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::process::{self, Stdio};
 use std::task::{Context, Poll, ready};
 
-use ringhold_runtime::{Fd, Waiting, descriptor, system};
+use ringhold_runtime::{Fd, Gate, Waiting, descriptor, system};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// This process's end of a pipe.
@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// that could be lost.
 struct Pipe {
     waiting: Waiting,
+    /// What is waited for, so that the wait doesn't hold the end open.
+    gate: Gate,
     /// There until it is given away or dropped.
     end: Option<Fd>,
 }
@@ -32,7 +34,9 @@ impl Pipe {
     fn new(end: OwnedFd) -> io::Result<Pipe> {
         let processes = system();
         processes.processes()?.set_waits(end.as_raw_fd(), false)?;
-        Ok(Pipe { waiting: Waiting::looking(), end: Some(descriptor::adopt(end)) })
+        let end = descriptor::adopt(end);
+        end.set_passing();
+        Ok(Pipe { waiting: Waiting::looking(), gate: Gate::default(), end: Some(end) })
     }
 
     fn end(&self) -> &Fd {
@@ -44,7 +48,8 @@ impl Pipe {
         let processes = end.system().processes()?;
         let room = buffer.initialize_unfilled();
         let attempt = || processes.read_now(end.descriptor(), room);
-        let count = ready!(self.waiting.poll_io(end, libc::POLLIN as u32, cx, attempt))?;
+        let (target, events) = self.gate.of(end, libc::POLLIN as u32);
+        let count = ready!(self.waiting.poll_io(target, events, cx, attempt))?;
         buffer.advance(count);
         Poll::Ready(Ok(()))
     }
@@ -53,7 +58,8 @@ impl Pipe {
         let end = self.end();
         let processes = end.system().processes()?;
         let attempt = || processes.write_now(end.descriptor(), buffers);
-        self.waiting.poll_io(end, libc::POLLOUT as u32, cx, attempt)
+        let (target, events) = self.gate.of(end, libc::POLLOUT as u32);
+        self.waiting.poll_io(target, events, cx, attempt)
     }
 
     /// Gives the end away, as std has it: one that waits.
@@ -61,6 +67,7 @@ impl Pipe {
         self.end().system().processes()?.set_waits(self.end().descriptor(), true)?;
         drop(mem::take(&mut self.waiting));
         let end = self.end.take().expect("a pipe is given away once");
+        end.settle();
         match descriptor::release(end) {
             Ok(owned) => Ok(owned),
             // What waited for it, and was dropped just now, holds it a little longer.
@@ -131,8 +138,8 @@ macro_rules! pipe {
 }
 
 pipe! {
-    /// The pipe to a child's standard input. Dropped, it is closed, and the child comes to the
-    /// input's end.
+    /// The pipe to a child's standard input. Dropped, on any thread and whatever waited for it, it
+    /// is closed when the drop returns, and the child comes to the input's end.
     ///
     /// As in tokio, `flush` and `shutdown` have nothing to do, and the pipe is still open after
     /// them.

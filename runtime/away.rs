@@ -118,10 +118,15 @@ pub(crate) fn abandon(shard: ShardId, key: Key, orphan: Custody, cancellable: bo
 }
 
 fn abandon_here(shard: &Shard, key: Key, orphan: Custody, cancellable: bool) {
+    let closing = orphan.last_of();
     let (due, waiter) = shard.driver().borrow_mut().abandon(key, orphan, cancellable);
     drop(waiter);
     if let Some(due) = due {
         shard.release(due);
+    }
+    // Whoever had the file has dropped it: it is closed as soon as the kernel lets go of it.
+    if let Some(file) = closing {
+        file.settle();
     }
 }
 

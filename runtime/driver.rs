@@ -12,6 +12,7 @@ mod groups;
 mod held;
 mod lag;
 mod request;
+mod settling;
 mod slots;
 mod submit;
 mod waiter;
@@ -67,6 +68,8 @@ pub(crate) struct Driver {
     /// Completions that were taken from the kernel, and how many of them have been looked at.
     batch: Vec<Cqe>,
     seen: usize,
+    /// How many of them a settled file has left for the turn.
+    looked_at: usize,
     lag: Lag,
     counts: DriverCounts,
 }
@@ -90,6 +93,7 @@ impl Driver {
             groups: GroupNumbers::default(),
             batch: Vec::with_capacity(256),
             seen: 0,
+            looked_at: 0,
             lag: Lag::default(),
             counts: DriverCounts::default(),
             kernel,
@@ -271,17 +275,19 @@ impl Driver {
         (None, state.into_waiter(key))
     }
 
-    /// Whether something was queued since the last enter. What waits for room doesn't count: while
-    /// there is none, only a completion can bring it on.
+    /// Whether something was queued since the last enter, or has completed and wasn't looked at.
+    /// What waits for room doesn't count: while there is none, only a completion can bring it on.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
-        self.queued
+        self.queued || !self.batch.is_empty()
     }
 
     /// Enters the kernel, and hands over what is queued and what there is room for of all that
-    /// waits. With something left that another enter could hand over, it doesn't wait.
+    /// waits. With something left that another enter could hand over, or completions that wait to
+    /// be looked at, it doesn't wait.
     #[inline]
     pub(crate) fn enter(&mut self, wait: Wait) {
+        let wait = if self.batch.is_empty() { wait } else { Wait::No };
         self.lag = Lag::default();
         if self.has_waiting() {
             self.enter_with_all(wait);
@@ -340,7 +346,7 @@ impl Driver {
             }
         }
         self.batch.clear();
-        self.seen = 0;
+        (self.seen, self.looked_at) = (0, 0);
         // What completed has made room.
         self.flush_queues();
         None

@@ -16,6 +16,7 @@ use crate::kernel::System;
 use crate::op::Op;
 use crate::ops::Close;
 use crate::registry::Remote;
+use crate::shard;
 
 /// From how many operations on a shard on a file is worth a slot of that shard's table of
 /// registered files.
@@ -25,11 +26,14 @@ use crate::registry::Remote;
 /// (docs/decisions/0003-registered-files-from-the-eighth-use.md).
 const USES_BEFORE_ATTACHING: u32 = 8;
 
+/// In the place of a count of uses: the file gets no slot.
+const PASSING: u32 = u32::MAX;
+
 /// An open file, counted: every operation in flight on it holds one, so that its number can't be
 /// taken by another file before the kernel has seen the last operation.
 ///
-/// The last one closes it: on a shard by an operation of the ring, elsewhere through the system
-/// that made it.
+/// The last one closes it, there and then. Only a file whose close may wait for somebody else (see
+/// [`System::close_waits`]) is closed by an operation of the ring where a shard drops it.
 #[derive(Clone)]
 pub struct Fd {
     shared: Arc<Shared>,
@@ -68,6 +72,13 @@ impl Fd {
         }
     }
 
+    /// As [`new`](Fd::new), for what is [passing](Fd::set_passing).
+    pub fn passing(descriptor: RawFd, system: Arc<dyn System>) -> Fd {
+        let file = Fd::new(descriptor, system);
+        file.set_passing();
+        file
+    }
+
     /// A descriptor that an operation of the current shard's kernel has just brought.
     pub fn brought(descriptor: u32) -> Fd {
         Fd::new(descriptor as RawFd, context::system())
@@ -93,6 +104,19 @@ impl Fd {
         let uses = &self.shared.uses;
         uses.load(Ordering::Relaxed) >= USES_BEFORE_ATTACHING
             || uses.fetch_add(1, Ordering::Relaxed) + 1 >= USES_BEFORE_ATTACHING
+    }
+
+    /// Says that somebody may wait for its close: that of a socket, of a pipe. No shard puts it
+    /// into its table of registered files, which would hold it open until that shard comes round
+    /// to clear its slot.
+    pub fn set_passing(&self) {
+        self.shared.uses.store(PASSING, Ordering::Relaxed);
+    }
+
+    /// Whether it gets no slot.
+    #[inline]
+    pub(crate) fn is_passing(&self) -> bool {
+        self.shared.uses.load(Ordering::Relaxed) == PASSING
     }
 
     /// Remembers that `shard`'s table holds the file, to be told when the file is closed.
@@ -145,15 +169,33 @@ impl Fd {
         }
     }
 
-    /// Closes the file here and now, if this is the only handle and nothing is in flight on it: for
-    /// a socket, whose port or peer somebody may be waiting for.
+    /// Closes the file here and now, if this is the only handle and nothing is in flight on it but
+    /// what was dropped on this shard: for a socket, whose port or peer somebody may be waiting
+    /// for.
     ///
     /// # Errors
     ///
     /// Gives `self` back where another handle or an operation in flight holds the file.
     pub fn close_now(self) -> Result<(), Fd> {
+        self.settle();
         let system = self.shared.system.clone();
         self.into_descriptor().map(|descriptor| system.close(descriptor))
+    }
+
+    /// Shuts a socket down, both ways, that another shard still has in flight; where the shard that
+    /// is running ends it is about to be closed anyway.
+    pub fn shut_down(&self) {
+        if !shard::is_ending() {
+            let _ = self.system().sockets().shutdown(self.descriptor(), libc::SHUT_RDWR);
+        }
+    }
+
+    /// Ends what was dropped in flight on this file on the shard that is running, as far as the
+    /// kernel lets go of it at once.
+    pub fn settle(&self) {
+        if self.is_shared() {
+            shard::settle(self);
+        }
     }
 
     /// Whether an operation or another handle holds the file as well.
@@ -172,7 +214,8 @@ fn no_real_descriptor() -> ! {
 }
 
 impl Shared {
-    /// The file tables hold the file open, so each shard that has it there clears its slot.
+    /// The file tables hold the file open, so it is taken out of each that has it. A table of
+    /// another shard that has forgotten the file by then keeps its serial, which is no other's.
     fn detach_everywhere(&mut self) {
         let (descriptor, serial) = (self.descriptor, self.serial);
         let attached = self.attached.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +228,7 @@ impl Shared {
                 }
                 _ => false,
             });
-            if !here {
+            if !here && !shard.evict_file(descriptor as u32) {
                 shard.send(Message::Run(Box::new(move |shard| {
                     detach(&mut shard.driver().borrow_mut());
                 })));
@@ -200,6 +243,12 @@ impl Drop for Shared {
             return;
         }
         self.detach_everywhere();
+        let is_passing = *self.uses.get_mut() == PASSING;
+        let is_on_shard = context::with_shard(|shard| shard.is_some());
+        if is_passing || !is_on_shard || !self.system.close_waits(self.descriptor) {
+            self.system.close(self.descriptor);
+            return;
+        }
         let closing = Op::new(Close::new(self.descriptor, self.system.clone()));
         // Where no shard takes it, dropping it closes.
         drop(closing.detach());

@@ -31,8 +31,13 @@ impl FileTable {
         }
     }
 
-    #[cold]
+    #[inline(always)]
     fn attach_if_worth(&mut self, file: &Fd, kernel: &mut dyn Kernel) -> bool {
+        !file.is_passing() && self.attach_if_used(file, kernel)
+    }
+
+    #[cold]
+    fn attach_if_used(&mut self, file: &Fd, kernel: &mut dyn Kernel) -> bool {
         file.is_worth_attaching() && self.attach(file, kernel)
     }
 

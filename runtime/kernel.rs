@@ -121,6 +121,14 @@ pub trait Unpark: Send + Sync {
     /// Makes the current wait, or the next one, return. Calls that come before it returns count as
     /// one.
     fn unpark(&self);
+
+    /// Takes what is under `slot` out of the shard's table of registered files, as
+    /// [`set_file`](Kernel::set_file) does, from any thread and although the shard is busy. Says
+    /// whether it is out.
+    fn evict(&self, slot: u32) -> bool {
+        let _ = slot;
+        false
+    }
 }
 
 /// How often a signal has come since a program first listened for it, and of how many of these
@@ -229,8 +237,14 @@ pub trait System: Send + Sync + 'static {
     fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError>;
     /// Makes the master table of a runtime's pool.
     fn donor(&self) -> io::Result<Box<dyn Donor>>;
-    /// Closes a descriptor where no shard is at hand.
+    /// Closes a descriptor.
     fn close(&self, descriptor: RawFd);
+    /// Whether [`close`](System::close) may wait for somebody who need not answer: the server of a
+    /// network file system, or of one in user space.
+    fn close_waits(&self, descriptor: RawFd) -> bool {
+        let _ = descriptor;
+        false
+    }
     /// The time, for threads that are no shard.
     fn now(&self) -> Instant;
     /// What this process's user may lock, in bytes; `None` without a limit.

@@ -17,6 +17,7 @@ mod driver;
 mod failed;
 mod fd;
 mod files;
+mod gate;
 mod group;
 mod handle;
 mod handover;
@@ -66,6 +67,7 @@ pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
 pub use collector::{Arrivals, Collector};
 #[doc(hidden)]
 pub use fd::Fd;
+pub use gate::Gate;
 #[doc(hidden)]
 pub use group::Group;
 #[doc(hidden)]

@@ -115,6 +115,9 @@ pub(crate) trait Orphan: Send {
     /// Takes in a completion before the last one.
     fn collect(&self, cqe: Cqe);
 
+    /// The file that it is on, which it holds open.
+    fn on(&self) -> Option<&Fd>;
+
     /// Finishes the operation, and drops what it brought.
     fn release(self: Box<Self>, outcome: io::Result<u32>);
 }
@@ -124,6 +127,10 @@ impl<T: Operation> Orphan for T {
         if let Some(collector) = self.collector() {
             collector.collect(cqe);
         }
+    }
+
+    fn on(&self) -> Option<&Fd> {
+        self.file()
     }
 
     fn release(self: Box<Self>, outcome: io::Result<u32>) {
@@ -145,6 +152,16 @@ impl Custody {
     /// Takes in a completion before the last one.
     pub(crate) fn collect(&self, cqe: Cqe) {
         self.0.collect(cqe);
+    }
+
+    /// Whether it is an operation on `file`.
+    pub(crate) fn is_on(&self, file: &Fd) -> bool {
+        self.0.on().is_some_and(|known| known.serial() == file.serial())
+    }
+
+    /// The file that it is on, if nothing else has that any more.
+    pub(crate) fn last_of(&self) -> Option<Fd> {
+        self.0.on().filter(|file| !file.is_shared()).cloned()
     }
 
     /// The final completion came, or the kernel never had the operation: finishes it, and drops

@@ -137,6 +137,11 @@ impl Remote {
         }
     }
 
+    /// Takes a file out of the shard's table, and says whether it is out already.
+    pub(crate) fn evict_file(&self, slot: u32) -> bool {
+        self.unparker.evict(slot)
+    }
+
     /// Tells the other threads what the driver has counted.
     pub(crate) fn publish(&self, counts: DriverCounts) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;

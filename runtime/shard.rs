@@ -3,6 +3,7 @@
 mod ending;
 mod lanes;
 mod pace;
+mod settling;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -29,6 +30,9 @@ use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
 use lanes::{DEFAULT_LANE, Lanes};
 use pace::{Pace, TURN_MAX};
+use settling::Settled;
+
+pub(crate) use settling::{is_ending, settle};
 
 /// How many tasks are polled before the kernel is entered again: enough to make one enter serve
 /// many operations, and few enough that tasks that are always ready can't keep completions waiting.
@@ -84,6 +88,7 @@ pub struct Shard {
     polls_since_timers: Cell<u32>,
     random: Random,
     locals: Locals,
+    settled: Settled,
 }
 
 impl fmt::Debug for Shard {
@@ -119,6 +124,7 @@ impl Shard {
             polls_since_timers: Cell::new(0),
             random: Random::new(seed),
             locals: Locals::default(),
+            settled: Settled::default(),
         }
     }
 

@@ -259,6 +259,23 @@ pub trait Sockets: Send + Sync {
     /// `ENOPROTOOPT`, `EINVAL`.
     fn option(&self, socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize>;
 
+    /// Makes a descriptor that can be read while one of `events` (`POLL*`) is there of
+    /// `descriptor`, a socket or a pipe, and that doesn't hold that open.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where there are none; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
+    fn gate(&self, descriptor: RawFd, events: u32) -> io::Result<RawFd> {
+        let _ = (descriptor, events);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Which of `events` (`POLL*`) are there now, or of those that are always told.
+    fn readiness(&self, descriptor: RawFd, events: u32) -> u32 {
+        let _ = descriptor;
+        events
+    }
+
     /// Ends one direction of a connection, or both (`SHUT_*`).
     ///
     /// # Errors

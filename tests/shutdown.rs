@@ -129,8 +129,9 @@ fn ran() -> Duration {
     Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Many tasks that wait for one silent peer, which is given back.
-async fn many_waits(waits: u32) -> UnixStream {
+/// Many tasks that wait for one silent peer, which is given back with the stream: to drop that would
+/// end the waits.
+async fn many_waits(waits: u32) -> (UnixStream, Arc<UnixStream>) {
     let (stream, peer) = UnixStream::pair().unwrap();
     let stream = Arc::new(stream);
     for _ in 0..waits {
@@ -139,7 +140,7 @@ async fn many_waits(waits: u32) -> UnixStream {
     }
     let metrics = Handle::current().metrics();
     turn_until(|| metrics.driver_counts(0).submitted >= u64::from(waits)).await;
-    peer
+    (peer, stream)
 }
 
 #[test]

@@ -22,6 +22,9 @@ const BACKLOG: u32 = 1024;
 /// [`accept`](TcpListener::accept) has taken none. Any number of tasks and shards may accept from
 /// one listener.
 ///
+/// Dropped, it is closed when the drop returns, on any thread and whatever waited for it: its
+/// address can be bound again. Others who have the same socket, another process or a clone, go on.
+///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
 /// use ringhold_net::{TcpListener, TcpStream};
@@ -110,7 +113,7 @@ impl TcpListener {
     #[track_caller]
     pub fn from_std(listener: StdListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
-        Ok(TcpListener(Socket::adopt_listener(listener.into())))
+        Ok(TcpListener(Socket::adopt(listener.into()).named()))
     }
 
     /// Gives the listener to std, as one that doesn't block.

@@ -30,7 +30,11 @@ use crate::zero_copy::zero_copy;
 /// one of those is given to the next read. One read and one write at a time is what it is made for:
 /// of several reads that wait at once, any may be served first.
 ///
-/// Dropped, it is closed at once, or as soon as nothing is in flight on it any more.
+/// Dropped, it is closed when the drop returns, and its peer sees the end, also where a read of it
+/// was dropped just before. Where another shard still has such a read in flight, the socket is shut
+/// down at once, unless it came from std or was borrowed as a descriptor, and closed when that
+/// shard comes round. A socket that [lingers](TcpStream::set_linger) keeps the thread that drops
+/// it, as everywhere.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {

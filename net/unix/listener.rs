@@ -116,7 +116,7 @@ impl UnixListener {
     #[track_caller]
     pub fn from_std(listener: StdListener) -> io::Result<UnixListener> {
         listener.set_nonblocking(true)?;
-        Ok(UnixListener(Socket::adopt_listener(listener.into())))
+        Ok(UnixListener(Socket::adopt(listener.into()).named()))
     }
 
     /// Gives the listener to std, as one that doesn't block.

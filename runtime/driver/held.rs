@@ -8,6 +8,7 @@ use std::task::Waker;
 use crate::collector::Collector;
 use crate::driver::slots::{SlotState, polled_after_drop};
 use crate::driver::{Driver, Due, Key, Taken, Waiter};
+use crate::fd::Fd;
 use crate::kernel::Cqe;
 use crate::op::Custody;
 use crate::task::ReadyQueue;
@@ -45,6 +46,14 @@ impl Held {
 
     pub(super) fn is_orphan(&self) -> bool {
         matches!(self, Held::Orphan(_))
+    }
+
+    /// Whether it is an operation on `file` whose future is gone.
+    pub(super) fn is_abandoned_on(&self, file: &Fd) -> bool {
+        match self {
+            Held::Orphan(orphan) => orphan.is_on(file),
+            Held::Gathering(_) => false,
+        }
     }
 
     fn gathered(&mut self, key: Key) -> &mut Gathering {

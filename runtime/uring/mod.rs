@@ -6,6 +6,7 @@
 
 mod calls;
 mod donor;
+mod evict;
 mod groups;
 mod limits;
 mod occupied;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,11 @@ impl System for Linux {
     fn close(&self, descriptor: RawFd) {
         // SAFETY: the caller, the last handle of an `Fd`, owns the descriptor (S1).
         unsafe { rustix::io::close(descriptor) };
+    }
+
+    fn close_waits(&self, descriptor: RawFd) -> bool {
+        // SAFETY: the caller, the last handle of an `Fd`, owns the descriptor (S10).
+        limits::asks_a_server(unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
 
     fn now(&self) -> Instant {

@@ -97,6 +97,25 @@ impl Sockets for Linux {
         Ok(length as usize)
     }
 
+    fn gate(&self, descriptor: RawFd, events: u32) -> io::Result<RawFd> {
+        // SAFETY: it points to nothing, so S1 asks nothing.
+        let gate = answer(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        let mut event = libc::epoll_event { events, u64: 0 };
+        // SAFETY: it reads the event, which is borrowed, during the call (S1).
+        let add = unsafe { libc::epoll_ctl(gate, libc::EPOLL_CTL_ADD, descriptor, &raw mut event) };
+        answer(add).map(|_| gate).inspect_err(|_| {
+            // SAFETY: the descriptor is this function's own, made above (S10).
+            unsafe { libc::close(gate) };
+        })
+    }
+
+    fn readiness(&self, descriptor: RawFd, events: u32) -> u32 {
+        let mut asked = libc::pollfd { fd: descriptor, events: events as i16, revents: 0 };
+        // SAFETY: it writes into the one entry, which is borrowed, during the call (S1).
+        unsafe { libc::poll(&raw mut asked, 1, 0) };
+        u32::from(asked.revents as u16)
+    }
+
     fn shutdown(&self, socket: RawFd, how: i32) -> io::Result<()> {
         // SAFETY: it points to nothing, so S1 asks nothing.
         answer(unsafe { libc::shutdown(socket, how) }).map(drop)

@@ -16,6 +16,7 @@ use ringhold_buffers::sync::StaticMutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::kernel::Unpark;
+use crate::uring::evict::Evictor;
 use crate::uring::raised::Raised;
 
 /// The user data of what wakes a ring; no operation's key can be the same.
@@ -34,11 +35,14 @@ unsafe impl Sync for Sink {}
 
 static SINK: Sink = Sink(UnsafeCell::new(0));
 
+/// What takes files out of the ring's table, once that was needed.
+type Evicting = StaticMutex<Option<Evictor>>;
+
 /// The way in which other threads wake a ring.
 #[derive(Debug)]
 pub(super) enum Waking {
     /// At most one message is on its way to the ring: the completion queue has room for one.
-    Message { pending: Raised, ring: StaticMutex<Option<RawFd>> },
+    Message { pending: Raised, ring: StaticMutex<Option<RawFd>>, evictor: Evicting },
     /// Blocking on purpose: a read of a non-blocking event would complete with EAGAIN instead of
     /// waiting.
     Event(OwnedFd),
@@ -57,7 +61,11 @@ impl Waking {
     fn by_message(ring: RawFd) -> Waking {
         let pending = Raised::new();
         pending.raise();
-        Waking::Message { pending, ring: StaticMutex::new(Some(ring)) }
+        Waking::Message {
+            pending,
+            ring: StaticMutex::new(Some(ring)),
+            evictor: StaticMutex::new(None),
+        }
     }
 
     pub(super) fn by_event() -> io::Result<Waking> {
@@ -84,8 +92,9 @@ impl Waking {
 
     /// The ring is about to be closed: from now on nothing is sent to its descriptor.
     pub(super) fn end(&self) {
-        if let Waking::Message { ring, .. } = self {
+        if let Waking::Message { ring, evictor, .. } = self {
             *ring.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *evictor.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 }
@@ -93,7 +102,7 @@ impl Waking {
 impl Unpark for Waking {
     fn unpark(&self) {
         match self {
-            Waking::Message { pending, ring } => {
+            Waking::Message { pending, ring, .. } => {
                 if pending.raise() {
                     // Held during the call, so that the descriptor is the ring's.
                     let ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +117,19 @@ impl Unpark for Waking {
                 let one = 1u64.to_ne_bytes();
                 let _ = rustix::io::retry_on_intr(|| rustix::io::write(event, &one));
             }
+        }
+    }
+
+    fn evict(&self, slot: u32) -> bool {
+        let Waking::Message { ring, evictor, .. } = self else { return false };
+        let mut evictor = evictor.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held during the call, so that the descriptor is the ring's.
+        let ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ring) = *ring else { return false };
+        let evict = |evictor: &mut Evictor| evictor.evict(ring, slot).is_ok();
+        match &mut *evictor {
+            Some(evictor) => evict(evictor),
+            none => Evictor::new().is_ok_and(|made| evict(none.insert(made))),
         }
     }
 }
