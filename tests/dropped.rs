@@ -442,6 +442,24 @@ fn whoever_was_lent_a_listener_goes_on() {
 }
 
 #[test]
+fn whoever_shares_a_listener_goes_on_when_the_other_runtime_ends() {
+    for _ in 0..count("RINGHOLD_CLOSES", 20) {
+        let (address, theirs) = connected();
+        let ours = theirs.try_clone().unwrap();
+        Builder::new_current_thread()
+            .run(async move {
+                let listener = TcpListener::from_std(ours).unwrap();
+                let accepting = runtime::spawn(async move { listener.accept().await.map(drop) });
+                assert!(timeout(MOMENT, accepting).await.is_err());
+            })
+            .unwrap();
+        let _client = StdStream::connect(address).unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        theirs.accept().unwrap();
+    }
+}
+
+#[test]
 fn whoever_shares_a_stream_goes_on() {
     is_closed_everywhere(10, move || async move {
         let (address, listener) = connected();

@@ -129,8 +129,8 @@ fn ran() -> Duration {
     Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Many tasks that wait for one silent peer, which is given back with the stream: to drop that would
-/// end the waits.
+/// Many tasks that wait for one silent peer, which is given back with the stream: to drop that
+/// would end the waits.
 async fn many_waits(waits: u32) -> (UnixStream, Arc<UnixStream>) {
     let (stream, peer) = UnixStream::pair().unwrap();
     let stream = Arc::new(stream);

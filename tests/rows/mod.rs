@@ -2,6 +2,7 @@
 
 use super::rt;
 
+mod closes;
 mod drops;
 mod numbers;
 mod peeks;
