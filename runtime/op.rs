@@ -116,7 +116,9 @@ pub(crate) trait Orphan: Send {
     fn collect(&self, cqe: Cqe);
 
     /// The file that it is on, which it holds open.
-    fn on(&self) -> Option<&Fd>;
+    fn on(&self) -> Option<&Fd> {
+        None
+    }
 
     /// Finishes the operation, and drops what it brought.
     fn release(self: Box<Self>, outcome: io::Result<u32>);

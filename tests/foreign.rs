@@ -164,7 +164,7 @@ async fn poll_until_it_panics<F: Future + Unpin>(future: &mut F) {
         let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future).is_ready()));
         match polled {
             Ok(is_ready) => assert!(!is_ready, "it has not panicked"),
-            Err(payload) => return std::mem::forget(payload),
+            Err(_) => return,
         }
         task::yield_now().await;
     }

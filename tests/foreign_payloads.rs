@@ -241,9 +241,9 @@ fn at_the_end_of_a_runtime_they_hold_up_nothing() {
 
 /// Something that is told of is leaked, and the program that it is told by goes on.
 #[test]
-fn what_is_told_to_a_full_disk_or_a_closed_pipe_is_lost_and_ends_nothing() {
+fn a_full_disk_that_is_told_of_what_is_leaked_not_freed_ends_nothing() {
     const CHILD: &str = "RINGHOLD_TELLS";
-    const NAME: &str = "what_is_told_to_a_full_disk_or_a_closed_pipe_is_lost_and_ends_nothing";
+    const NAME: &str = "a_full_disk_that_is_told_of_what_is_leaked_not_freed_ends_nothing";
     if std::env::var_os(CHILD).is_some() {
         let _watchdog = watchdog("telling", 30);
         let (watch, pipe) = (Watch::new(), pipe());

@@ -91,24 +91,8 @@ where
     (first, second, Box::new(done))
 }
 
-async fn pair_at(place: Place, watch: &Watch) -> Pair {
+fn pair_of_tasks(place: Place) -> Pair {
     match place {
-        Place::Operation => two(
-            || {
-                let Pipe { reader, writer, meddler } = pipe();
-                let read = async move {
-                    let _writer = writer;
-                    reader.read_at(vec![0; 1], 0).await
-                };
-                (waits(read), meddler)
-            },
-            |mut meddler| meddler.write_all(b"x").unwrap(),
-        ),
-        Place::Timer => {
-            let sleep = || waits(time::sleep(Duration::from_secs(60)));
-            let advance = || drop(task::spawn(time::advance(Duration::from_secs(61))));
-            (sleep(), sleep(), Box::new(advance))
-        }
         Place::Task => two(
             || {
                 let (sender, receiver) = oneshot::channel();
@@ -127,7 +111,7 @@ async fn pair_at(place: Place, watch: &Watch) -> Pair {
                 let _ = sender.send(7);
             },
         ),
-        Place::Set => two(
+        _ => two(
             || {
                 let (sender, receiver) = oneshot::channel();
                 let mut set = task::JoinSet::new();
@@ -138,6 +122,28 @@ async fn pair_at(place: Place, watch: &Watch) -> Pair {
                 let _ = sender.send(7);
             },
         ),
+    }
+}
+
+async fn pair_at(place: Place, watch: &Watch) -> Pair {
+    match place {
+        Place::Operation => two(
+            || {
+                let Pipe { reader, writer, meddler } = pipe();
+                let read = async move {
+                    let _writer = writer;
+                    reader.read_at(vec![0; 1], 0).await
+                };
+                (waits(read), meddler)
+            },
+            |mut meddler| meddler.write_all(b"x").unwrap(),
+        ),
+        Place::Timer => {
+            let sleep = || waits(time::sleep(Duration::from_secs(60)));
+            let advance = || drop(task::spawn(time::advance(Duration::from_secs(61))));
+            (sleep(), sleep(), Box::new(advance))
+        }
+        Place::Task | Place::Closure | Place::Set => pair_of_tasks(place),
         Place::Lease => {
             let held = buffers::lease(2 * PAGE).await.unwrap();
             let lease = || waits(buffers::lease(PAGE));
@@ -292,7 +298,7 @@ fn a_runtime_ends_though_all_who_wait_have_wakers_that_panic() {
     for is_on_shard in [true, false] {
         let watch = Watch::new();
         let wait = async |watch: Arc<Watch>| {
-            let (mut waiting, mut grumps) = (Vec::new(), Vec::new());
+            let (mut waiting, mut grumps, mut ends) = (Vec::new(), Vec::new(), Vec::new());
             for place in PLACES {
                 // What is refused is never cancelled, and would hold up the end.
                 let (mut first, mut second, end) = pair_at(place, &watch).await;
@@ -305,13 +311,13 @@ fn a_runtime_ends_though_all_who_wait_have_wakers_that_panic() {
                 // A closure that has begun is waited for.
                 match place {
                     Place::Closure => end(),
-                    _ => std::mem::forget(end),
+                    _ => ends.push(end),
                 }
                 waiting.push((first, second));
             }
-            (waiting, grumps)
+            (waiting, grumps, ends)
         };
-        let (waiting, grumps) = if is_on_shard {
+        let (waiting, grumps, _ends) = if is_on_shard {
             builder(&watch).run(wait(watch.clone())).unwrap()
         } else {
             let runtime = builder(&watch).build().unwrap();

@@ -28,7 +28,8 @@ type Log = Rc<RefCell<Vec<&'static str>>>;
 
 /// Runs a task of a latency group that waits again and again, beside two pairs of tasks of another
 /// group that wake each other for ever, and a fifth task that causes, in every fourth of its polls,
-/// what the first waits for. `cause` says whether it did. Gives who was polled next each time that it did.
+/// what the first waits for. `cause` says whether it did. Returns who was polled next each time
+/// that it did.
 fn polled_after<W, C>(group: &TaskGroup, mut wait: impl FnMut() -> W + 'static, mut cause: C) -> Log
 where
     W: Future<Output = ()>,

@@ -54,7 +54,7 @@ impl Shard {
         }
         for _ in 0..ROUNDS {
             let mut reclaimed = Vec::new();
-            let goes_on = self.driver.borrow_mut().settle(file, &self.ready, &mut reclaimed);
+            let goes_on = self.driver.borrow_mut().settle(file, self.ready.woken(), &mut reclaimed);
             for each in reclaimed {
                 self.release(each);
             }

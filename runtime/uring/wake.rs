@@ -36,7 +36,7 @@ unsafe impl Sync for Sink {}
 static SINK: Sink = Sink(UnsafeCell::new(0));
 
 /// What takes files out of the ring's table, once that was needed.
-type Evicting = StaticMutex<Option<Evictor>>;
+type Evicting = StaticMutex<Option<Box<Evictor>>>;
 
 /// The way in which other threads wake a ring.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Unpark for Waking {
         let evict = |evictor: &mut Evictor| evictor.evict(ring, slot).is_ok();
         match &mut *evictor {
             Some(evictor) => evict(evictor),
-            none => Evictor::new().is_ok_and(|made| evict(none.insert(made))),
+            none => Evictor::new().is_ok_and(|made| evict(none.insert(Box::new(made)))),
         }
     }
 }
