@@ -286,6 +286,7 @@ impl Shard {
         {
             received += 1;
             match message {
+                Message::Wake(task) if task.is_aborted() => self.push_yielded(task),
                 Message::Wake(task) => self.push_ready(task),
                 Message::Adopt(adoption) => {
                     let (queued, listed, group) = adoption.accept();

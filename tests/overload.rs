@@ -149,6 +149,48 @@ fn accepts_of_two_shards_that_are_given_up_leave_nothing_behind() {
     accepted.unwrap();
 }
 
+/// Counts itself when it is dropped.
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn tasks_that_are_aborted_let_the_others_go_first() {
+    const TASKS: u64 = 20_000;
+    let _watchdog = watchdog("aborting", 60);
+    let most = Builder::new_current_thread().run(async {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let stream = Arc::new(stream);
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|_| {
+                let (stream, counted) = (stream.clone(), Counted(dropped.clone()));
+                task::spawn(async move {
+                    let _counted = counted;
+                    drop(stream.readable().await);
+                })
+            })
+            .collect();
+        sleep(Duration::from_millis(1)).await;
+        tasks.iter().for_each(|task| task.abort());
+        // Timers find the shard busy with the aborted, and come in between.
+        let (mut most, mut before) = (0, 0);
+        while before < TASKS {
+            sleep(Duration::from_micros(1)).await;
+            let now = dropped.load(Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+        most
+    });
+    let most = most.unwrap();
+    assert!(most <= 8 * POLLS_AN_ENTER, "{most} went before a timer");
+}
+
 #[test]
 fn a_kernel_that_is_late_with_completions_is_given_no_more_than_is_alive() {
     let _watchdog = watchdog("a late kernel", 3 * deadline().as_secs());

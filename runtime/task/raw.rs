@@ -37,7 +37,7 @@ use crate::registry::Remote;
 use crate::task::{Id, JoinError};
 
 pub(super) use home::Last;
-use waker::{WAKER, schedule};
+use waker::{WAKER, schedule_aborted};
 
 /// It is in a ready queue, or is being put there.
 const SCHEDULED: usize = 1;
@@ -296,8 +296,13 @@ impl TaskRef {
         let state = &self.header().state;
         let before = state.fetch_or(ABORTED | SCHEDULED, Ordering::AcqRel);
         if before & (SCHEDULED | COMPLETE) == 0 {
-            schedule(self.clone());
+            schedule_aborted(self.clone());
         }
+    }
+
+    /// Whether its future is to be dropped.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.header().state.load(Ordering::Relaxed) & ABORTED != 0
     }
 
     /// The output, if it is there; else `waker` is woken when it is.

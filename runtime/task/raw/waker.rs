@@ -25,6 +25,15 @@ pub(super) fn schedule(task: TaskRef) {
     });
 }
 
+/// As [`schedule`], for a task that was aborted. Many may be at once, and none is in a hurry: like
+/// those that yield they let others go first.
+pub(super) fn schedule_aborted(task: TaskRef) {
+    context::with_shard(|shard| match shard {
+        Some(shard) if shard.id() == task.header().remote.id() => shard.push_yielded(task),
+        _ => send_home(task),
+    });
+}
+
 #[cold]
 fn send_home(task: TaskRef) {
     let remote = task.header().remote.clone();
