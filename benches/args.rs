@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::contender::Contender;
+use crate::files::{self, Caller, Row};
 use crate::groups::{Setting, Trial};
 use crate::load::{PAGE_BYTES, Workload};
 use crate::overload;
@@ -29,6 +30,15 @@ pub enum Command {
     Echo(Echo),
     /// Reads beside a compaction on one shard: how much of their tail groups of tasks keep.
     Groups(Groups),
+    /// Whole calls of `fs`: `read`, `metadata`, `File::open`, `write` and `read_dir`.
+    Files(Files),
+    /// Runs one trial of `files` in this process.
+    #[command(hide = true)]
+    TryFiles {
+        /// The trial, as JSON.
+        #[arg(long)]
+        trial: String,
+    },
     /// Runs one setting of `groups` in this process.
     #[command(hide = true)]
     TryGroups {
@@ -143,6 +153,34 @@ pub struct Groups {
     pub cpu: Option<usize>,
     /// One round of 2000 reads: shows that everything runs, measures nothing.
     #[arg(long, conflicts_with_all = ["rounds", "ops"])]
+    pub miniature: bool,
+    /// Write the results to this file, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub struct Files {
+    /// The callers beside ringhold. tokio needs `--features peers`.
+    #[arg(long, value_delimiter = ',', default_value = "std")]
+    pub vs: Vec<Caller>,
+    /// Which calls. Default: all.
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<Row>,
+    /// How many tasks call at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
+    pub tasks: Vec<usize>,
+    /// On how many cores: one, the last allowed, or two, which are all that are allowed.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    pub cores: Vec<usize>,
+    /// Rounds; each runs every trial once, in turn, each in a fresh process.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long each trial is measured, in milliseconds.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    pub millis: u64,
+    /// One round of 5 ms each: shows that everything runs, measures nothing.
+    #[arg(long, conflicts_with_all = ["rounds", "millis"])]
     pub miniature: bool,
     /// Write the results to this file, as JSON.
     #[arg(long)]
@@ -285,6 +323,42 @@ impl Echo {
             messages: self.messages,
             latency: true,
         })
+    }
+}
+
+impl Files {
+    pub fn rounds(&self) -> u32 {
+        if self.miniature { 1 } else { self.rounds }
+    }
+
+    /// What each child does: the callers of one row after each other.
+    pub fn trials(&self, place: &Path) -> Result<Vec<files::Trial>, String> {
+        if self.vs.contains(&Caller::Tokio) {
+            Contender::Tokio.available()?;
+        }
+        let cpu = cpu_or_last(None)?;
+        let rows = if self.rows.is_empty() { Row::value_variants() } else { &self.rows };
+        let mut callers = vec![Caller::Ringhold];
+        callers.extend(self.vs.iter().filter(|&&caller| caller != Caller::Ringhold));
+        let mut trials = Vec::new();
+        for &row in rows {
+            for (&tasks, &cores) in self
+                .tasks
+                .iter()
+                .flat_map(|tasks| self.cores.iter().map(move |cores| (tasks, cores)))
+            {
+                trials.extend(callers.iter().map(|&caller| files::Trial {
+                    row,
+                    caller,
+                    tasks,
+                    cores,
+                    cpu,
+                    millis: if self.miniature { 5 } else { self.millis },
+                    directory: place.to_path_buf(),
+                }));
+            }
+        }
+        Ok(trials)
     }
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod cached_file;
 mod contender;
 mod echo;
+mod files;
 mod groups;
 mod instructions;
 mod least;
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
         Command::Yield(measure) => measure_all(Workload::Yield, &measure),
         Command::Echo(echo) => measure_echo(&echo),
         Command::Groups(groups) => groups::measure(&groups),
+        Command::Files(files) => files::measure(&files),
+        Command::TryFiles { trial } => files::try_here(&trial),
         Command::TryGroups { trial } => groups::try_here(&trial),
         Command::Overload(overload) => overload::measure(&overload),
         Command::TryOverload { trial } => overload::try_here(&trial),

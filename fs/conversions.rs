@@ -133,6 +133,7 @@ impl File {
             Mutex::new(cursor.copy(&self.target))
         };
         let descriptor = duplicate(&self.target.descriptor).await?;
+        descriptor.learn_whether_it_may_hang();
         let target = Target { descriptor, ..self.target };
         Ok(File { target, standing: self.standing.clone(), cursor })
     }
@@ -169,6 +170,7 @@ impl From<OwnedFd> for File {
     #[track_caller]
     fn from(owned: OwnedFd) -> File {
         let descriptor = descriptor::adopt(owned);
+        descriptor.learn_whether_it_may_hang();
         let known = descriptor.system().open_files().describe(descriptor.descriptor());
         let (alignment, appends, kind) =
             known.map_or((None, false, Kind::Stream), |known| traits_of(&known));

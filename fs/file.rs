@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use ringhold_runtime::ops::{Advise, Alignment, Allocate, Statx, Sync, Truncate};
+use ringhold_runtime::ops::{Advise, Alignment, Allocate, Sync, Truncate};
 use ringhold_runtime::{Call, ColdCall, Fd, Op};
 use tokio::sync::Mutex;
 
@@ -19,7 +19,7 @@ use crate::cursor::{Cursor, Kind};
 use crate::metadata::metadata_of;
 use crate::open_options::OpenOptions;
 use crate::standing::Standing;
-use crate::stat::Stat;
+use crate::stat::{Stat, statx_of};
 
 /// An open file.
 ///
@@ -396,7 +396,7 @@ impl File {
         metadata_of(&self.target.descriptor).await
     }
 
-    /// What the file is, once buffered writes have ended, without leaving the ring.
+    /// What the file is, once buffered writes have ended.
     ///
     /// # Errors
     ///
@@ -408,10 +408,11 @@ impl File {
     ///
     /// # Kernel
     ///
-    /// `IORING_OP_STATX`, since 5.6.
+    /// `statx` at once where the file system answers from memory; `IORING_OP_STATX`, since 5.6,
+    /// elsewhere.
     pub async fn statx(&self) -> io::Result<Stat> {
         self.cursor.lock().await.settle(&self.target).await;
-        Op::new(Statx::file(&self.target.descriptor)).await.map(Stat::new)
+        statx_of(&self.target.descriptor).await
     }
 
     /// Sets the permission bits.

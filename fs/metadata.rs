@@ -6,10 +6,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ringhold_runtime::{Call, ColdCall, Fd, Op};
+use ringhold_runtime::{Call, ColdCall, Fd, Op, ask_at_once};
 
 use crate::path::to_c_string;
 use crate::stat::statx;
+
+/// Where a path begins: in the working directory, unless it is absolute.
+const HERE: i32 = libc::AT_FDCWD;
 
 /// Asks what is at `path`; links are followed.
 ///
@@ -24,7 +27,8 @@ use crate::stat::statx;
 ///
 /// # Kernel
 ///
-/// A cold call, since std alone can make its `Metadata`; [`statx`] asks on the ring.
+/// `statx` at once of what stands in memory, where the file system answers from there (since 6.12);
+/// a cold call elsewhere.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -49,7 +53,7 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 ///
 /// # Kernel
 ///
-/// A cold call; [`statx`] asks on the ring.
+/// As for [`metadata`].
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -63,15 +67,25 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 
 async fn ask(path: &Path, follow: bool) -> io::Result<Metadata> {
     let path = to_c_string(path)?;
+    if let Some(answer) = ask_at_once(|files| files.metadata(HERE, &path, follow)).await {
+        return answer;
+    }
     answer(ColdCall::new(Call::Metadata { path, follow, metadata: None })).await
 }
 
 pub(crate) async fn metadata_of(file: &Fd) -> io::Result<Metadata> {
+    if let Some(answer) = ask_at_once(|files| files.metadata_of(file.descriptor())).await {
+        return answer;
+    }
     answer(ColdCall::on(file, |file| Call::MetadataOf { file, metadata: None })).await
 }
 
 /// What an entry of an open directory is, whatever became of the directory's path.
 pub(crate) async fn metadata_within(directory: &Fd, name: CString) -> io::Result<Metadata> {
+    let begin = directory.descriptor();
+    if let Some(answer) = ask_at_once(|files| files.metadata(begin, &name, false)).await {
+        return answer;
+    }
     let call = |directory| Call::MetadataWithin { directory, name, metadata: None };
     answer(ColdCall::on(directory, call)).await
 }
@@ -97,7 +111,7 @@ async fn answer(call: ColdCall) -> io::Result<Metadata> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_STATX`, since 5.6.
+/// As for [`statx`].
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use ringhold_runtime::Op;
-use ringhold_runtime::ops::{Alignment, Place, Statx};
+use ringhold_runtime::ops::{Alignment, Place};
+use ringhold_runtime::{Fd, ask_at_once};
 
 use crate::fifo::Opening;
 use crate::file::{File, Target};
 use crate::path::{to_c_string, to_place};
-use crate::stat::Stat;
+use crate::stat::{Stat, statx_of};
 
 /// How a file is opened: everything that std's `OpenOptions` has, and direct I/O.
 ///
@@ -146,7 +146,13 @@ impl OpenOptions {
     }
 
     async fn open_path(&self, path: &Path) -> io::Result<File> {
-        self.open_place(to_place(path)?, false).await
+        let (place, flags) = (to_place(path)?, self.flags()?);
+        if let Some(opened) = ask_at_once(|files| files.open(&place.path, flags)).await {
+            let descriptor = Fd::brought(opened? as u32);
+            let appends = flags & libc::O_APPEND != 0;
+            return Ok(File::own(Target { descriptor, alignment: None, appends }));
+        }
+        self.open_place(place, false).await
     }
 
     /// Opens the file at `path` below `directory`, which the path can't lead out of: neither by
@@ -197,8 +203,9 @@ impl OpenOptions {
         let direct = flags & libc::O_DIRECT != 0;
         let opened = Opening { place, flags, mode: self.mode, beneath }.open().await;
         let descriptor = opened.map_err(|error| explain(error, direct))?;
+        descriptor.learn_whether_it_may_hang();
         let alignment = match direct {
-            true => alignment_of(&Stat::new(Op::new(Statx::file(&descriptor)).await?)),
+            true => alignment_of(&statx_of(&descriptor).await?),
             false => None,
         };
         let appends = flags & libc::O_APPEND != 0;

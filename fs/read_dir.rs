@@ -17,7 +17,7 @@ use ringhold_runtime::ops::{Open, Place};
 use ringhold_runtime::{Call, ColdCall, DirectoryEntry, Fd, Op};
 
 use crate::metadata::metadata_within;
-use crate::path::to_place;
+use crate::path::to_c_string;
 
 /// Opens a directory to read what is in it.
 ///
@@ -32,7 +32,7 @@ use crate::path::to_place;
 ///
 /// # Kernel
 ///
-/// `IORING_OP_OPENAT`, since 5.6.
+/// A cold call, which also brings the first entries.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -53,14 +53,25 @@ use crate::path::to_place;
 /// ```
 pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     let path = path.as_ref();
-    let directory = open_directory(to_place(path)?, 0).await?;
-    Ok(ReadDir {
-        directory,
-        path: path.into(),
-        batch: Vec::new().into_iter(),
-        call: None,
+    let opening = Call::OpenDirectory {
+        path: to_c_string(path)?,
+        system: ringhold_runtime::system(),
+        directory: None,
+        entries: Vec::new(),
         ended: false,
-    })
+    };
+    match Op::new(ColdCall::new(opening)).await? {
+        (_, Call::OpenDirectory { directory: Some(directory), entries, ended, .. }) => {
+            Ok(ReadDir {
+                directory,
+                path: path.into(),
+                batch: entries.into_iter(),
+                call: None,
+                ended,
+            })
+        }
+        (_, call) => unreachable!("the opening of a directory was answered by {call:?}"),
+    }
 }
 
 /// Opens a directory for its entries, with `O_*` flags besides.
@@ -72,19 +83,20 @@ fn next_batch(directory: &Fd) -> Op<ColdCall> {
     Op::new(ColdCall::on(directory, |directory| Call::ReadDirectory {
         directory,
         entries: Vec::new(),
+        ended: false,
     }))
 }
 
-fn entries_of(call: Call) -> Vec<DirectoryEntry> {
+fn entries_of(call: Call) -> (Vec<DirectoryEntry>, bool) {
     match call {
-        Call::ReadDirectory { entries, .. } => entries,
+        Call::ReadDirectory { entries, ended, .. } => (entries, ended),
         call => unreachable!("a question for entries was answered by {call:?}"),
     }
 }
 
 /// Some of the entries that a directory has left; none at its end.
 pub(crate) async fn read_batch(directory: &Fd) -> io::Result<Vec<DirectoryEntry>> {
-    next_batch(directory).await.map(|(_, call)| entries_of(call))
+    next_batch(directory).await.map(|(_, call)| entries_of(call).0)
 }
 
 /// What is in a directory, in the order that its file system likes, without `.` and `..`.
@@ -132,8 +144,8 @@ impl ReadDir {
             let outcome = ready!(Pin::new(call).poll(cx));
             self.call = None;
             let batch = outcome.map(|(_, call)| entries_of(call));
-            self.ended = batch.as_ref().map_or(true, Vec::is_empty);
-            self.batch = batch?.into_iter();
+            self.ended = batch.as_ref().map_or(true, |(_, ended)| *ended);
+            self.batch = batch?.0.into_iter();
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What a file is, as `statx` on the ring says it.
+//! What a file is, as `statx` says it.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use ringhold_runtime::Op;
-use ringhold_runtime::ops::{Alignment, Statx};
+use ringhold_runtime::ops::{Alignment, Place, Statx};
+use ringhold_runtime::{Fd, Op, ask_at_once};
 
-use crate::path::to_place;
+use crate::path::to_c_string;
 
 /// What a direct file asks for where its file system doesn't say: a page, which every block device
 /// takes.
@@ -18,11 +18,9 @@ const UNKNOWN_ALIGNMENT_BYTES: u32 = 4096;
 /// the memory, and kernels differ in whether they mean it.
 const LEAST_ALIGNMENT_BYTES: u32 = 512;
 
-/// What a file is: the answer of [`statx`], or of [`File::statx`](crate::File::statx), without
-/// leaving the ring.
+/// What a file is: the answer of [`statx`], or of [`File::statx`](crate::File::statx).
 ///
-/// std's `Metadata`, which [`metadata`](crate::metadata) gives, can't be made by anybody but std,
-/// and costs a system call on another thread.
+/// It tells more than std's `Metadata`, which [`metadata`](crate::metadata) returns.
 #[derive(Clone, Copy)]
 pub struct Stat(libc::statx);
 
@@ -163,7 +161,7 @@ fn to_time(stamp: &libc::statx_timestamp) -> SystemTime {
     }
 }
 
-/// Asks what is at `path`, on the ring. With `follow`, a link at its end is followed.
+/// Asks what is at `path`. With `follow`, a link at its end is followed.
 ///
 /// # Errors
 ///
@@ -176,7 +174,8 @@ fn to_time(stamp: &libc::statx_timestamp) -> SystemTime {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_STATX`, since 5.6; the alignment of direct I/O since 6.1.
+/// `statx` at once of what stands in memory, where the file system answers from there (since 6.12);
+/// `IORING_OP_STATX`, since 5.6, elsewhere. The alignment of direct I/O since 6.1.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -186,6 +185,17 @@ fn to_time(stamp: &libc::statx_timestamp) -> SystemTime {
 /// # std::io::Result::Ok(())
 /// ```
 pub async fn statx(path: impl AsRef<Path>, follow: bool) -> io::Result<Stat> {
-    let place = to_place(path.as_ref())?;
-    Op::new(Statx::path(place, follow)).await.map(Stat::new)
+    let path = to_c_string(path.as_ref())?;
+    if let Some(answer) = ask_at_once(|files| files.statx(&path, follow)).await {
+        return answer.map(Stat::new);
+    }
+    Op::new(Statx::path(Place::new(path), follow)).await.map(Stat::new)
+}
+
+/// Asks what an open file is.
+pub(crate) async fn statx_of(file: &Fd) -> io::Result<Stat> {
+    if let Some(answer) = ask_at_once(|files| files.statx_of(file.descriptor())).await {
+        return answer.map(Stat::new);
+    }
+    Op::new(Statx::file(file)).await.map(Stat::new)
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 
 use ringhold_buffers::IoBuf;
-use ringhold_runtime::{Call, ColdCall, Op};
+use ringhold_runtime::{Call, ColdCall, Op, ask_at_once, read_at_once, read_file_at_once};
 
 use crate::file::{File, Target};
 use crate::open_options::OpenOptions;
+use crate::path::to_c_string;
 use crate::positional::write_all;
 use crate::stat::Stat;
 
@@ -15,9 +16,15 @@ use crate::stat::Stat;
 /// costs more than reading.
 const FIRST_READ_BYTES: usize = 8 * 1024;
 
+/// How much is read at once before other tasks may have their turn, in bytes.
+const AT_ONCE_BYTES: usize = 1 << 20;
+
+/// What one call writes, with the opening and closing of the file, in bytes.
+const WRITE_BYTES: usize = 1024 * 1024;
+
 /// What one call copies, in bytes: long enough to be worth its way, short enough not to hold up the
 /// calls behind it.
-const COPY_BYTES: u32 = 16 * 1024 * 1024;
+const COPY_BYTES: u32 = 1024 * 1024;
 
 /// What one read of a copy takes where the kernel can't copy by itself, in bytes.
 const COPY_BUFFER_BYTES: usize = 256 * 1024;
@@ -35,7 +42,9 @@ const COPY_BUFFER_BYTES: usize = 256 * 1024;
 ///
 /// # Kernel
 ///
-/// `IORING_OP_OPENAT`, `IORING_OP_READ`, and `IORING_OP_STATX` for a longer file, since 5.6.
+/// What is in the page cache is read at once, where the file system answers from memory (since
+/// 6.12). The rest by `IORING_OP_OPENAT`, `IORING_OP_READ`, and `IORING_OP_STATX` for a longer
+/// file, since 5.6.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -47,13 +56,21 @@ const COPY_BUFFER_BYTES: usize = 256 * 1024;
 /// # std::io::Result::Ok(())
 /// ```
 pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
+    if let Some(bytes) = read_file_at_once(&to_c_string(path)?, AT_ONCE_BYTES).await {
+        return bytes;
+    }
     let file = File::open(path).await?;
     read_to_end(&file).await
 }
 
 async fn read_to_end(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
-    let mut is_length_known = false;
+    let mut bytes = Vec::new();
+    if read_cached(file, &mut bytes).await? {
+        return Ok(bytes);
+    }
+    let mut is_length_known = bytes.capacity() > 0;
+    bytes.try_reserve(FIRST_READ_BYTES)?;
     loop {
         let begin = bytes.len();
         let (count, slice) = file.target.read(bytes.slice(begin..), begin as u64).await?;
@@ -75,6 +92,27 @@ async fn read_to_end(file: &File) -> io::Result<Vec<u8>> {
             bytes.try_reserve_exact(rest.max(FIRST_READ_BYTES))?;
         }
     }
+}
+
+/// Reads as much from the file's start as is in memory, if its length can be told at once. Says
+/// whether that was all.
+async fn read_cached(file: &File, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let descriptor = &file.target.descriptor;
+    let Some(stat) = ask_at_once(|files| files.statx_of(descriptor.descriptor())).await else {
+        return Ok(false);
+    };
+    let length = usize::try_from(Stat::new(stat?).len()).unwrap_or(usize::MAX);
+    // One byte more, so that the read that finds the end needs no more room.
+    bytes.try_reserve_exact(length.saturating_add(1))?;
+    while bytes.len() < bytes.capacity() {
+        let begin = bytes.len() as u64;
+        match read_at_once(descriptor, bytes, AT_ONCE_BYTES, begin).await {
+            None => return Ok(false),
+            Some(0) => return Ok(true),
+            Some(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// Reads a whole file as text.
@@ -118,9 +156,14 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_OPENAT`, `IORING_OP_WRITE` and `IORING_OP_CLOSE`, since 5.6.
+/// One cold call; for more than a mebibyte `IORING_OP_OPENAT`, `IORING_OP_WRITE` and
+/// `IORING_OP_CLOSE`, since 5.6.
 pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
     let bytes = contents.as_ref().to_vec();
+    if bytes.len() <= WRITE_BYTES && ringhold_runtime::system().at_once().writes_whole() {
+        let path = to_c_string(path.as_ref())?;
+        return Op::new(ColdCall::new(Call::WriteWhole { path, bytes })).await.map(drop);
+    }
     let file = File::create(path).await?;
     if !bytes.is_empty() {
         write_all(file.target.clone(), bytes, 0).await?;

@@ -32,6 +32,11 @@ impl Ahead {
         Ahead { taken: bytes.len(), bytes, room, file: Some(file.clone()), end: None }
     }
 
+    /// The file whose position the read moves; `None` of bytes that were read elsewhere.
+    pub(crate) fn file(&self) -> Option<&Fd> {
+        self.file.as_ref()
+    }
+
     /// What is left.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.taken..]

@@ -147,6 +147,29 @@ impl Builder {
         self
     }
 
+    /// How many threads of the kernel's own a shard may have at once: `bounded` for what takes a
+    /// device's time (syncs, writes that allocate, calls on paths), `unbounded` for what takes as
+    /// long as a peer likes. 64 and 256 by default, for each NUMA node; what comes beyond waits for
+    /// one of them.
+    ///
+    /// What may wait for somebody who never answers goes to none of them. File systems that ask
+    /// another process or machine (FUSE, NFS, Ceph, 9P; all but ext4, XFS, Btrfs, F2FS and tmpfs)
+    /// are called on threads that all runtimes of the process share. Of those a mount takes four at
+    /// once, and more as its calls get stuck, up to half of what other mounts leave of 512; what
+    /// comes beyond waits, and each mount waits for itself only. Only reads and writes of such
+    /// files with leases stay with the `bounded` threads.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is 0.
+    #[track_caller]
+    pub fn ring_workers(&mut self, bounded: u32, unbounded: u32) -> &mut Builder {
+        assert!(bounded > 0 && unbounded > 0, "a ring needs workers of both kinds");
+        self.kernel.bounded_workers = bounded;
+        self.kernel.unbounded_workers = unbounded;
+        self
+    }
+
     /// How many bytes of registered buffers the pool may grow to.
     pub fn pool_limit(&mut self, bytes: usize) -> &mut Builder {
         self.pool_limit = Some(bytes);
@@ -166,7 +189,8 @@ impl Builder {
         self
     }
 
-    /// How many threads may run blocking closures at once. 512 by default.
+    /// How many threads may run blocking closures at once. 512 by default. More closures wait, in
+    /// the order of their spawning; no call of the runtime's own is ever among them.
     ///
     /// # Panics
     ///

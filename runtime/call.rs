@@ -46,13 +46,36 @@ pub enum Call {
         /// What it resolves to.
         resolved: Vec<u8>,
     },
-    /// One `getdents64(2)`: the next batch of a directory's entries; none at its end, which is also
-    /// what a directory that was removed has.
+    /// Opens a directory, and then as `ReadDirectory`.
+    OpenDirectory {
+        /// The directory.
+        path: CString,
+        /// Whose descriptor it is going to be.
+        system: Arc<dyn System>,
+        /// The open directory. It is in here and not in the result, so that a dropped call closes
+        /// it.
+        directory: Option<Fd>,
+        /// The first batch.
+        entries: Vec<DirectoryEntry>,
+        /// Whether there are no more.
+        ended: bool,
+    },
+    /// `getdents64(2)`, as often as it takes for a batch or for the end: the next of a directory's
+    /// entries. A directory that was removed has none.
     ReadDirectory {
         /// The open directory.
         directory: RawFd,
         /// The batch.
         entries: Vec<DirectoryEntry>,
+        /// Whether there are no more.
+        ended: bool,
+    },
+    /// Makes `bytes` the whole of a file: opens it, which makes it or cuts it off, writes, closes.
+    WriteWhole {
+        /// The file.
+        path: CString,
+        /// What it is going to have.
+        bytes: Vec<u8>,
     },
     /// `chmod(2)`, which follows links.
     SetMode {

@@ -105,6 +105,11 @@ impl Driver {
         self.open
     }
 
+    /// Whether an operation would be started that doesn't let go of something.
+    pub(crate) fn takes_operations(&self) -> bool {
+        self.open && !self.refusing
+    }
+
     pub(crate) fn close(&mut self) {
         self.open = false;
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError};
 
 use ringhold_buffers::sync::Mutex;
@@ -44,6 +44,8 @@ struct Shared {
     /// Tells files apart that have had the same number.
     serial: u64,
     uses: AtomicU32,
+    /// Whether what is done with it may wait for somebody who never answers.
+    may_hang: AtomicBool,
     system: Arc<dyn System>,
     /// The shards whose file table holds this file. Locked when a shard attaches it, and at the
     /// end.
@@ -66,6 +68,7 @@ impl Fd {
                 descriptor,
                 serial: SERIAL.fetch_add(1, Ordering::Relaxed),
                 uses: AtomicU32::new(0),
+                may_hang: AtomicBool::new(false),
                 system,
                 attached: Mutex::new(Vec::new()),
             }),
@@ -117,6 +120,19 @@ impl Fd {
     #[inline]
     pub(crate) fn is_passing(&self) -> bool {
         self.shared.uses.load(Ordering::Relaxed) == PASSING
+    }
+
+    /// Asks whether what is done with the file may wait for somebody who never answers. Until this
+    /// is called it is taken for one of those that don't.
+    pub fn learn_whether_it_may_hang(&self) {
+        let may_hang = self.shared.system.at_once().may_hang(self.shared.descriptor);
+        self.shared.may_hang.store(may_hang, Ordering::Relaxed);
+    }
+
+    /// Whether what is done with the file may wait for somebody who never answers.
+    #[inline]
+    pub(crate) fn may_hang(&self) -> bool {
+        self.shared.may_hang.load(Ordering::Relaxed)
     }
 
     /// Remembers that `shard`'s table holds the file, to be told when the file is closed.
@@ -245,7 +261,8 @@ impl Drop for Shared {
         self.detach_everywhere();
         let is_passing = *self.uses.get_mut() == PASSING;
         let is_on_shard = context::with_shard(|shard| shard.is_some());
-        if is_passing || !is_on_shard || !self.system.close_waits(self.descriptor) {
+        let waits = *self.may_hang.get_mut() || self.system.close_waits(self.descriptor);
+        if is_passing || !is_on_shard || !waits {
             self.system.close(self.descriptor);
             return;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::fd::Fd;
 use crate::kernel::Kernel;
 use crate::registry::Remote;
-use crate::sqe::{FIXED_FILE, Sqe};
+use crate::sqe::{FIXED_FILE, MAY_HANG, Sqe};
 
 pub(crate) struct FileTable {
     /// By slot, the serial of the file that is there; 0 for none.
@@ -25,6 +25,10 @@ impl FileTable {
     /// Names the registered slot in `sqe` where the table has the file, or is worth having it.
     #[inline(always)]
     pub(crate) fn place(&mut self, file: &Fd, sqe: &mut Sqe, kernel: &mut dyn Kernel) {
+        if file.may_hang() {
+            sqe.flags |= MAY_HANG;
+            return;
+        }
         let slot = file.descriptor() as usize;
         if self.serials.get(slot) == Some(&file.serial()) || self.attach_if_worth(file, kernel) {
             sqe.flags |= FIXED_FILE;

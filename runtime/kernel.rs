@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use ringhold_buffers::ArenaId;
 
+use crate::at_once::{AtOnce, NothingAtOnce};
 use crate::call::Call;
 use crate::fd::Fd;
 use crate::open_files::OpenFiles;
@@ -223,11 +224,22 @@ pub struct KernelConfig {
     /// Whether the completion queue may be made larger than that where memory isn't short. No more
     /// operations go to the kernel by it.
     pub roomy: bool,
+    /// How many threads of the ring's own may do what takes a device's time.
+    pub bounded_workers: u32,
+    /// How many may do what takes as long as a peer likes.
+    pub unbounded_workers: u32,
 }
 
 impl Default for KernelConfig {
     fn default() -> KernelConfig {
-        KernelConfig { submissions: 256, completions: 512, files: 4096, roomy: true }
+        KernelConfig {
+            submissions: 256,
+            completions: 512,
+            files: 4096,
+            roomy: true,
+            bounded_workers: 64,
+            unbounded_workers: 256,
+        }
     }
 }
 
@@ -274,6 +286,10 @@ pub trait System: Send + Sync + 'static {
     /// What answers for its sockets at once.
     fn sockets(&self) -> &dyn Sockets {
         &Linux
+    }
+    /// What answers for its files at once, as far as that goes.
+    fn at_once(&self) -> &dyn AtOnce {
+        &NothingAtOnce
     }
     /// Listens for a signal, which is one that may be caught. `system` is this one, for the event's
     /// descriptor.
@@ -355,6 +371,12 @@ pub unsafe trait Kernel {
 
     /// How often the completion queue was found overflown.
     fn overflows(&self) -> u64 {
+        0
+    }
+
+    /// How many of the operations and calls that it took are done beside the ring, and need no
+    /// place in the completion queue.
+    fn beside(&self) -> usize {
         0
     }
 

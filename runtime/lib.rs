@@ -5,6 +5,7 @@
 
 mod ahead;
 mod arenas;
+mod at_once;
 mod away;
 mod blocking;
 mod builder;
@@ -61,6 +62,8 @@ pub use start_error::{KERNEL_FLOOR, StartError};
 
 #[doc(hidden)]
 pub use ahead::Ahead;
+#[doc(hidden)]
+pub use at_once::{AtOnce, NothingAtOnce, ask_at_once, read_at_once, read_file_at_once};
 #[doc(hidden)]
 pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
 #[doc(hidden)]

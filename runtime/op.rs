@@ -32,7 +32,7 @@ use crate::driver::{Key, Request, Taken, Waiter};
 use crate::fd::Fd;
 use crate::kernel::Cqe;
 use crate::registry::ShardId;
-use crate::sqe::Sqe;
+use crate::sqe::{MAY_HANG, Sqe};
 
 /// What goes to the kernel: an opcode, or a cold call.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,15 @@ pub enum Entry {
     Sqe(Sqe),
     /// A system call that has no opcode.
     Call(CallPointer),
+}
+
+impl Entry {
+    /// An entry that may wait for somebody who never answers.
+    pub(crate) fn may_hang(entry: io_uring::squeue::Entry) -> Entry {
+        let mut sqe = Sqe::from(entry);
+        sqe.flags |= MAY_HANG;
+        Entry::Sqe(sqe)
+    }
 }
 
 impl From<io_uring::squeue::Entry> for Entry {

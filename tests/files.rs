@@ -296,9 +296,11 @@ async fn a_dropped_open_or_copy_leaves_no_descriptor() {
     let (_directory, path) = place();
     std::fs::write(&path, "0123456789").unwrap();
     let file = File::open(&path).await.unwrap();
+    let mut creating = File::options();
+    creating.write(true).create(true);
     for _ in 0..128 {
         let mut context = Context::from_waker(Waker::noop());
-        assert!(pin!(File::open(&path)).poll(&mut context).is_pending());
+        assert!(pin!(creating.open(&path)).poll(&mut context).is_pending());
         assert!(pin!(file.try_clone()).poll(&mut context).is_pending());
     }
     let mut turns = 0;

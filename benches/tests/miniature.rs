@@ -129,6 +129,20 @@ fn an_overload_leaves_no_more_in_flight_than_waits_and_no_memory() {
     }
 }
 
+#[test]
+fn whole_calls_of_files_give_a_rate_for_each_row_and_its_ratio_to_std() {
+    let report = json_of(&["files", "--miniature"]);
+    assert_eq!(report["workload"], "files");
+    let results = report["results"].as_array().unwrap();
+    // Seven rows, with one task and sixteen, on one core and two, by two callers.
+    assert_eq!(results.len(), 7 * 2 * 2 * 2);
+    for result in results {
+        assert!(result["calls_per_s"]["median"].as_f64().unwrap() >= 0.0, "{result}");
+        let compared = result["caller"] == "ringhold";
+        assert_eq!(result["rate_to_std"].is_object(), compared, "{result}");
+    }
+}
+
 #[cfg(not(feature = "peers"))]
 #[test]
 fn a_peer_that_was_not_built_in_is_refused_by_the_name_of_the_feature() {

@@ -23,6 +23,11 @@ const GIVEN_UP: usize = 256;
 type Lane = VecDeque<(Key, Entry)>;
 
 /// Operations that have slots, and that the kernel knows nothing of, in the order of their starts.
+/// How many operations may be beside the completion queue before they take places in it after all:
+/// what is done by threads and hangs there must not keep out what the ring would answer, nor grow
+/// for as long as it hangs.
+const BESIDE: usize = 4096;
+
 #[derive(Default)]
 pub(super) struct Backlog {
     bounded: Lane,
@@ -63,7 +68,16 @@ impl Driver {
     /// too many of its kind are still to end.
     #[inline]
     fn has_place(&self, unbounded: bool) -> bool {
-        if unbounded { !self.is_overdue() } else { self.in_kernel - self.unbounded < self.limit }
+        match unbounded {
+            true => !self.is_overdue(),
+            false => self.in_kernel - self.unbounded < self.limit || self.has_place_beside(),
+        }
+    }
+
+    /// Whether there is a place after all, since some of what the kernel has takes none.
+    #[cold]
+    fn has_place_beside(&self) -> bool {
+        self.in_kernel - self.unbounded < self.limit + self.kernel.beside().min(BESIDE)
     }
 
     /// Whether more operations were given up than there are others, and their cancels have not

@@ -23,7 +23,9 @@ unsafe impl Operation for Link {
 
     fn entry(&mut self) -> Entry {
         let (from, to) = (&self.from, &self.to);
-        opcode::LinkAt::new(from.begin(), from.pointer(), to.begin(), to.pointer()).build().into()
+        Entry::may_hang(
+            opcode::LinkAt::new(from.begin(), from.pointer(), to.begin(), to.pointer()).build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {

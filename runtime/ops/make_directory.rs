@@ -22,10 +22,9 @@ unsafe impl Operation for MakeDirectory {
     type Output = io::Result<()>;
 
     fn entry(&mut self) -> Entry {
-        opcode::MkDirAt::new(self.place.begin(), self.place.pointer())
-            .mode(self.mode)
-            .build()
-            .into()
+        Entry::may_hang(
+            opcode::MkDirAt::new(self.place.begin(), self.place.pointer()).mode(self.mode).build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {

@@ -39,11 +39,12 @@ unsafe impl Operation for Open {
 
     fn entry(&mut self) -> Entry {
         self.system = Some(context::system());
-        opcode::OpenAt::new(self.place.begin(), self.place.pointer())
-            .flags(self.flags | libc::O_CLOEXEC)
-            .mode(self.mode)
-            .build()
-            .into()
+        Entry::may_hang(
+            opcode::OpenAt::new(self.place.begin(), self.place.pointer())
+                .flags(self.flags | libc::O_CLOEXEC)
+                .mode(self.mode)
+                .build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<Fd> {

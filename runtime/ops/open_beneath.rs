@@ -48,9 +48,10 @@ unsafe impl Operation for OpenBeneath {
 
     fn entry(&mut self) -> Entry {
         self.system = Some(context::system());
-        opcode::OpenAt2::new(self.place.begin(), self.place.pointer(), &raw const *self.how)
-            .build()
-            .into()
+        Entry::may_hang(
+            opcode::OpenAt2::new(self.place.begin(), self.place.pointer(), &raw const *self.how)
+                .build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<Fd> {

@@ -12,7 +12,8 @@ use crate::ops::place::Place;
 
 /// Asks for everything that `struct statx` has room for; a file system fills in what it knows, and
 /// says what.
-const EVERYTHING: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_DIOALIGN;
+pub(crate) const EVERYTHING: u32 =
+    libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_DIOALIGN;
 
 /// Asks what a file is, and how direct I/O on it must be aligned.
 #[derive(Debug)]
@@ -49,11 +50,12 @@ unsafe impl Operation for Statx {
 
     fn entry(&mut self) -> Entry {
         let answer = self.answer.as_mut_ptr().cast::<types::statx>();
-        opcode::Statx::new(self.place.begin(), self.place.pointer(), answer)
-            .flags(self.flags)
-            .mask(EVERYTHING)
-            .build()
-            .into()
+        Entry::may_hang(
+            opcode::Statx::new(self.place.begin(), self.place.pointer(), answer)
+                .flags(self.flags)
+                .mask(EVERYTHING)
+                .build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<libc::statx> {

@@ -23,9 +23,10 @@ unsafe impl Operation for Symlink {
     type Output = io::Result<()>;
 
     fn entry(&mut self) -> Entry {
-        opcode::SymlinkAt::new(self.link.begin(), self.target.as_ptr(), self.link.pointer())
-            .build()
-            .into()
+        Entry::may_hang(
+            opcode::SymlinkAt::new(self.link.begin(), self.target.as_ptr(), self.link.pointer())
+                .build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {

@@ -23,7 +23,9 @@ unsafe impl Operation for Unlink {
 
     fn entry(&mut self) -> Entry {
         let flags = if self.directory { libc::AT_REMOVEDIR } else { 0 };
-        opcode::UnlinkAt::new(self.place.begin(), self.place.pointer()).flags(flags).build().into()
+        Entry::may_hang(
+            opcode::UnlinkAt::new(self.place.begin(), self.place.pointer()).flags(flags).build(),
+        )
     }
 
     fn finish(self, outcome: io::Result<u32>) -> io::Result<()> {

@@ -193,8 +193,16 @@ impl Effects<'_> {
             Call::Canonicalize { path, resolved } => {
                 *resolved = files.canonicalize(HERE, path.as_bytes())?;
             }
-            Call::ReadDirectory { directory, entries } => {
+            Call::OpenDirectory { path, system, directory, entries, ended } => {
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                let opened = files.open_at(HERE, path.as_bytes(), flags, 0)?;
+                *directory = Some(Fd::new(opened, system.clone()));
+                read_directory(files, opened, entries)?;
+                *ended = entries.is_empty();
+            }
+            Call::ReadDirectory { directory, entries, ended } => {
                 read_directory(files, *directory, entries)?;
+                *ended = entries.is_empty();
             }
             Call::SetMode { path, mode } => files.set_mode(HERE, path.as_bytes(), *mode)?,
             Call::SetModeOf { file, mode } => files.set_mode_of(*file, *mode)?,

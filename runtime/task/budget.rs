@@ -43,6 +43,12 @@ pub(crate) fn poll_step(cx: &Context<'_>) -> Poll<()> {
     })
 }
 
+/// Takes more steps, for something that was ready at once and took long; all that are left, where
+/// there are fewer.
+pub(crate) fn charge(steps: u32) {
+    LEFT.with(|left| left.set(left.get().saturating_sub(steps)));
+}
+
 /// Polls something that is made of parts, some of which take steps and some of which don't: not at
 /// all when no step is left, and at the price of one if it is ready and its parts took none.
 #[inline]

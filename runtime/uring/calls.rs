@@ -1,38 +1,59 @@
-//! The threads that run cold calls: a few of the kernel's own, which no user work can occupy.
+//! What a ring has done by threads that may block: cold calls, and operations on what may never
+//! answer.
 
 #![allow(unsafe_code)] // It follows the pointer of a call.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
-use ringhold_buffers::sync::{StaticCondvar, StaticMutex, StaticMutexGuard};
+use ringhold_buffers::sync::{StaticMutex, StaticMutexGuard};
 
-use crate::call::CallPointer;
+use crate::call::{Call, CallPointer};
 use crate::kernel::{Cqe, Unpark};
-use crate::threads;
+use crate::sqe::Sqe;
+use crate::uring::mounts::{Manner, manner_of, mount_of, mount_towards};
 use crate::uring::run_call::run;
+use crate::uring::run_entry::{self, Subject};
 use crate::uring::wake::Waking;
-
-const THREADS_MAX: usize = 4;
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+use crate::uring::workers;
 
 /// Where a ring finds what its cold calls came to.
 pub(super) struct Answers {
     list: StaticMutex<Vec<Cqe>>,
     count: AtomicUsize,
+    /// Whether the ring waits, or is about to.
+    sleeps: AtomicBool,
     wake: Arc<Waking>,
 }
 
 impl Answers {
     pub(super) fn new(wake: Arc<Waking>) -> Answers {
-        Answers { list: StaticMutex::new(Vec::new()), count: AtomicUsize::new(0), wake }
+        Answers {
+            list: StaticMutex::new(Vec::new()),
+            count: AtomicUsize::new(0),
+            sleeps: AtomicBool::new(false),
+            wake,
+        }
     }
 
     #[inline]
     pub(super) fn are_there(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Says that the ring sleeps, unless there are answers.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.sleeps.store(true, Ordering::SeqCst);
+        let may = self.count.load(Ordering::SeqCst) == 0;
+        if !may {
+            self.woke();
+        }
+        may
+    }
+
+    pub(super) fn woke(&self) {
+        self.sleeps.store(false, Ordering::Relaxed);
     }
 
     fn lock(&self) -> StaticMutexGuard<'_, Vec<Cqe>> {
@@ -41,100 +62,110 @@ impl Answers {
 
     fn put(&self, cqe: Cqe) {
         self.lock().push(cqe);
-        self.count.fetch_add(1, Ordering::Release);
-        self.wake.unpark();
+        // In one order with `may_sleep`: either this sees that the ring sleeps, or the ring sees
+        // that there is an answer. A ring that doesn't sleep looks by itself.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if self.sleeps.load(Ordering::SeqCst) {
+            self.wake.unpark();
+        }
     }
 
-    /// Moves answers to the end of `batch`, as many as it has room for.
+    /// Moves answers to the end of `batch`, as many as it has room for, and says how many.
     #[cold]
-    pub(super) fn take(&self, batch: &mut Vec<Cqe>) {
+    pub(super) fn take(&self, batch: &mut Vec<Cqe>) -> usize {
         let mut list = self.lock();
         let taken = list.len().min(batch.capacity() - batch.len());
         batch.extend(list.drain(..taken));
         self.count.fetch_sub(taken, Ordering::Release);
+        taken
     }
 }
 
-struct Job {
-    call: CallPointer,
+/// Something to do for a ring.
+pub(super) struct Job {
+    work: Work,
     user_data: u64,
     answers: Arc<Answers>,
 }
 
+enum Work {
+    Call(CallPointer),
+    Entry(Sqe),
+}
+
 impl Job {
-    fn run(self) {
-        let Job { call: CallPointer(mut call), user_data, answers } = self;
-        // SAFETY: the call is the kernel's, which is us, until the answer below (S1), and stays in
-        // place (S2).
-        let result = run(unsafe { call.as_mut() });
-        answers.put(Cqe { user_data, result, flags: 0 });
+    pub(super) fn run(self) {
+        let result = match self.work {
+            // SAFETY: the call is the kernel's, which is us, until the answer below (S1), and stays
+            // in place (S2).
+            Work::Call(CallPointer(mut call)) => run(unsafe { call.as_mut() }),
+            // SAFETY: what the entry points to is the kernel's, which is us, until the answer below
+            // (S1, S2).
+            Work::Entry(sqe) => unsafe { run_entry::run(&sqe) },
+        };
+        self.answers.put(Cqe { user_data: self.user_data, result, flags: 0 });
     }
 }
 
-struct Pool {
-    state: StaticMutex<State>,
-    arrived: StaticCondvar,
-}
-
-struct State {
-    jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-}
-
-static POOL: Pool = Pool {
-    state: StaticMutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0 }),
-    arrived: StaticCondvar::new(),
-};
-
-fn lock() -> StaticMutexGuard<'static, State> {
-    POOL.state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Queues a call, whose answer will go to `answers`.
+/// Starts a call, whose answer will go to `answers`.
 pub(super) fn start(call: CallPointer, user_data: u64, answers: &Arc<Answers>) {
-    let job = Job { call, user_data, answers: answers.clone() };
-    let mut state = lock();
-    state.jobs.push_back(job);
-    if state.idle >= state.jobs.len() {
-        POOL.arrived.notify_one();
-        return;
-    }
-    if state.threads == THREADS_MAX {
-        return;
-    }
-    state.threads += 1;
-    drop(state);
-    if threads::start("ringhold-call".to_owned(), None, work).is_ok() {
-        return;
-    }
-    let mut state = lock();
-    state.threads -= 1;
-    if state.threads == 0 {
-        // No thread is to be had: the calls run here. That holds the shard up, and loses nothing.
-        let jobs = std::mem::take(&mut state.jobs);
-        drop(state);
-        jobs.into_iter().for_each(Job::run);
+    // SAFETY: the call is the kernel's, which is us, from now on (S1), and no thread has it yet.
+    let lane = if workers::are_few() { 0 } else { lane_of(unsafe { call.0.as_ref() }) };
+    let job = Job { work: Work::Call(call), user_data, answers: answers.clone() };
+    if !workers::start(lane, job) {
+        workers::run_all();
     }
 }
 
-fn work() {
-    let mut state = lock();
-    loop {
-        if let Some(job) = state.jobs.pop_front() {
-            drop(state);
-            job.run();
-            state = lock();
-            continue;
-        }
-        state.idle += 1;
-        let (woken, timeout) =
-            POOL.arrived.wait_timeout(state, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
-        state = woken;
-        state.idle -= 1;
-        if timeout.timed_out() && state.jobs.is_empty() {
-            state.threads -= 1;
-            return;
-        }
+/// Starts an operation that may hang, if it is about a file system that answers by asking somebody
+/// else. `false` leaves it to the ring.
+///
+/// # Safety
+///
+/// As for [`Kernel::push`](crate::kernel::Kernel::push).
+#[cold]
+pub(super) unsafe fn start_entry(sqe: &Sqe, answers: &Arc<Answers>) -> bool {
+    // SAFETY: passed on to the caller (S1, S2).
+    let mount = match unsafe { run_entry::subject(sqe) } {
+        Some(Subject::File(file)) => mount_of(file),
+        Some(Subject::Path(directory, path)) => mount_towards(directory, path),
+        None => None,
+    };
+    let Some(mount) = mount.filter(|&mount| manner_of(mount) == Manner::Remote) else {
+        return false;
+    };
+    let user_data = sqe.user_data;
+    let job = Job { work: Work::Entry(*sqe), user_data, answers: answers.clone() };
+    if !workers::start(mount, job) {
+        workers::run_all();
     }
+    true
+}
+
+/// The lane of a call: the mount of what it is about.
+fn lane_of(call: &Call) -> workers::LaneId {
+    let mount = match call {
+        Call::ReadLink { path, .. }
+        | Call::Canonicalize { path, .. }
+        | Call::SetMode { path, .. }
+        | Call::Metadata { path, .. }
+        | Call::OpenDirectory { path, .. }
+        | Call::WriteWhole { path, .. } => mount_towards(libc::AT_FDCWD, path),
+        Call::MetadataWithin { directory, name, .. } => mount_towards(*directory, name),
+        Call::ReadDirectory { directory: file, .. }
+        | Call::SetModeOf { file, .. }
+        | Call::Duplicate { file, .. }
+        | Call::Truncate { file, .. }
+        | Call::Seek { file, .. }
+        | Call::MetadataOf { file, .. }
+        | Call::SetTimesOf { file, .. } => mount_of(*file),
+        Call::WriteHere { file, .. } => mount_of(file.descriptor()),
+        Call::ReadHere { ahead, .. } => ahead.file().and_then(|file| mount_of(file.descriptor())),
+        Call::CopyRange { source, target, .. } => {
+            let is_remote =
+                |file: RawFd| mount_of(file).filter(|&mount| manner_of(mount) == Manner::Remote);
+            is_remote(source.descriptor()).or_else(|| mount_of(target.descriptor()))
+        }
+    };
+    mount.unwrap_or(0)
 }

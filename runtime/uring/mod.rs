@@ -4,20 +4,24 @@
 
 #![allow(unsafe_code)] // Rings, tables and system calls.
 
+mod at_once;
 mod calls;
 mod donor;
 mod evict;
 mod groups;
 mod limits;
+mod mounts;
 mod occupied;
 mod open_files;
 mod processes;
 pub(crate) mod raised;
 mod run_call;
+mod run_entry;
 mod setup;
 mod signals;
 mod sockets;
 mod wake;
+mod workers;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -33,12 +37,13 @@ use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, opcode};
 use ringhold_buffers::ARENA_SLOTS;
 
+use crate::at_once::AtOnce;
 use crate::call::{Call, CallPointer};
 use crate::kernel::{
     ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, System, Unpark,
     Wait,
 };
-use crate::sqe::{ASYNC, Sqe};
+use crate::sqe::{ASYNC, MAY_HANG, Sqe};
 use crate::start_error::StartError;
 use crate::uring::calls::Answers;
 use crate::uring::donor::DonorRing;
@@ -64,7 +69,8 @@ impl System for Linux {
 
     fn close(&self, descriptor: RawFd) {
         // SAFETY: the caller, the last handle of an `Fd`, owns the descriptor (S1).
-        unsafe { rustix::io::close(descriptor) };
+        // A file system whose server is gone answers with an error, and has closed it all the same.
+        unsafe { libc::close(descriptor) };
     }
 
     fn close_waits(&self, descriptor: RawFd) -> bool {
@@ -78,6 +84,10 @@ impl System for Linux {
 
     fn locked_memory_limit(&self) -> Option<u64> {
         limits::locked_memory_limit()
+    }
+
+    fn at_once(&self) -> &dyn AtOnce {
+        self
     }
 
     fn seed(&self) -> u64 {
@@ -99,6 +109,8 @@ struct Uring {
     wake_armed: bool,
     overflows: u64,
     answers: Arc<Answers>,
+    /// How many of them are to come.
+    beside: usize,
     occupied: Occupied,
     files: Table,
     buffers: Table,
@@ -126,6 +138,7 @@ enum Table {
 impl Uring {
     fn new(config: &KernelConfig) -> Result<Uring, StartError> {
         let ring = setup::ring(config)?;
+        setup::limit_workers(&ring, config);
         let wake = Waking::of(ring.as_raw_fd()).map_err(|error| setup::explain(error, config))?;
         Ok(Uring::woken_by(wake, ring, config))
     }
@@ -160,6 +173,7 @@ impl Uring {
             wake_armed: false,
             overflows: 0,
             answers,
+            beside: 0,
             occupied: Occupied::default(),
             files: file_table,
             buffers: Table::Unregistered,
@@ -185,6 +199,42 @@ impl Uring {
             self.wake_armed = push(&mut self.ring);
         }
         Ok(self.wake_armed)
+    }
+
+    /// Hands an operation to a thread where its file system asks somebody else. Where it doesn't,
+    /// or there is no knowing, and where it is to wait for a FIFO's other end, the ring has it as
+    /// any other; what only a ring carries out (with a registered buffer), a worker of the ring's.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Kernel::push).
+    #[cold]
+    unsafe fn push_what_may_hang(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+        // SAFETY: passed on to the caller (S1, S2).
+        if sqe.flags & ASYNC == 0 && unsafe { calls::start_entry(sqe, &self.answers) } {
+            self.beside += 1;
+            return Ok(());
+        }
+        let mut tried = *sqe;
+        tried.flags &= !MAY_HANG;
+        if matches!(sqe.opcode, opcode::ReadFixed::CODE | opcode::WriteFixed::CODE) {
+            tried.flags |= ASYNC;
+        }
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { self.push_to_ring(&tried) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`push`](Kernel::push).
+    #[inline(always)]
+    unsafe fn push_to_ring(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)?;
+        if sqe.flags & ASYNC != 0 && OPENS.contains(&sqe.opcode) {
+            self.occupied.begin(&self.ring, sqe.user_data);
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -222,15 +272,16 @@ impl Uring {
 unsafe impl Kernel for Uring {
     #[inline]
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
-        // SAFETY: passed on to the caller (S1, S2).
-        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)?;
-        if sqe.flags & ASYNC != 0 && OPENS.contains(&sqe.opcode) {
-            self.occupied.begin(&self.ring, sqe.user_data);
+        if sqe.flags & MAY_HANG != 0 {
+            // SAFETY: passed on to the caller (S1, S2).
+            return unsafe { self.push_what_may_hang(sqe) };
         }
-        Ok(())
+        // SAFETY: passed on to the caller (S1, S2).
+        unsafe { self.push_to_ring(sqe) }
     }
 
     unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>) {
+        self.beside += 1;
         calls::start(CallPointer(call), user_data, &self.answers);
     }
 
@@ -258,8 +309,10 @@ unsafe impl Kernel for Uring {
         // The enter below flushes what the kernel kept aside.
         self.overflows += u64::from(overflown);
         match wait {
-            Wait::For { timeout, idle } if !self.answers.are_there() => {
-                self.submit_and_wait(to_submit, timeout, idle)
+            Wait::For { timeout, idle } if self.answers.may_sleep() => {
+                let waited = self.submit_and_wait(to_submit, timeout, idle);
+                self.answers.woke();
+                waited
             }
             _ => self.submit(to_submit),
         }
@@ -293,8 +346,12 @@ unsafe impl Kernel for Uring {
         unsafe { batch.set_len(begin + came) };
         self.occupied.end(&self.ring, &batch[begin..]);
         if self.answers.are_there() {
-            self.answers.take(batch);
+            self.beside -= self.answers.take(batch);
         }
+    }
+
+    fn beside(&self) -> usize {
+        self.beside
     }
 
     fn capacity(&self) -> Capacity {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -18,6 +18,10 @@ use crate::fd::Fd;
 
 /// Room for one batch of `getdents64(2)`, in bytes: some thousand short names.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// How many entries are enough for a batch; with fewer the kernel is asked again, since to come
+/// back for the end costs more.
+const BATCH_ENTRIES: usize = 512;
 
 /// How often a call that a signal interrupted is begun again before the error is the caller's.
 const INTERRUPTIONS: usize = 16;
@@ -48,9 +52,16 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
         Call::Canonicalize { path, resolved } => {
             *resolved = fs::canonicalize(as_path(path))?.into_os_string().into_vec();
         }
-        Call::ReadDirectory { directory, entries } => {
-            read_directory(borrow(directory), entries)?;
+        Call::OpenDirectory { path, system, directory, entries, ended } => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(path.as_c_str(), flags, Mode::empty())?;
+            *ended = read_directory(opened.as_fd(), entries)?;
+            *directory = Some(Fd::new(opened.into_raw_fd(), system.clone()));
         }
+        Call::ReadDirectory { directory, entries, ended } => {
+            *ended = read_directory(borrow(directory), entries)?;
+        }
+        Call::WriteWhole { path, bytes } => write_whole(path, bytes)?,
         Call::SetMode { path, mode } => {
             rustix::fs::chmod(path.as_c_str(), Mode::from_raw_mode(*mode))?;
         }
@@ -136,12 +147,41 @@ fn invalid() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
 }
 
-/// One batch: `RawDir` asks the kernel again only when its buffer is used up, so the loop ends
-/// before that.
+/// What is written in one piece by every file system, and lies in one block of most.
+const PAGE_BYTES: u64 = 4096;
+
+/// Opens, writes and closes.
+///
+/// A page at most that takes the place of as many bytes is written over them. To cut the file off
+/// first would wait for the disk to have them, and give the block away just to find another one;
+/// and whoever reads meanwhile, or after a crash, would find the file empty.
+fn write_whole(path: &CStr, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let mut file = fs::File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?);
+    let before = file.metadata()?;
+    let length = bytes.len() as u64;
+    let is_cut_off = length == 0 || before.len() > 0 && before.len() != length;
+    if before.is_file() && (is_cut_off || length > PAGE_BYTES) {
+        file.set_len(0)?;
+    }
+    io::Write::write_all(&mut file, bytes)?;
+    // SAFETY: the number is this file's own, and is closed here and nowhere else (S10).
+    match unsafe { libc::close(file.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // It is closed all the same, and that is all that is known.
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// One batch, or what is left before the end; says whether that was reached. `RawDir` asks the
+/// kernel again only when its buffer is used up, so the loop ends before that.
 fn read_directory(
     directory: BorrowedFd<'_>,
     entries: &mut Vec<DirectoryEntry>,
-) -> rustix::io::Result<()> {
+) -> rustix::io::Result<bool> {
     entries.clear();
     let mut buffer = Vec::with_capacity(BATCH_BYTES);
     let mut batch = RawDir::new(directory, buffer.spare_capacity_mut());
@@ -149,6 +189,8 @@ fn read_directory(
         let entry = match entry {
             // A directory that was removed has no entries, and no end of them either.
             Err(Errno::NOENT) => break,
+            // What came before is told first; the next call meets the error again.
+            Err(_) if !entries.is_empty() => return Ok(false),
             entry => entry?,
         };
         let name = entry.file_name();
@@ -156,12 +198,11 @@ fn read_directory(
             let (inode, kind) = (entry.ino(), d_type(entry.file_type()));
             entries.push(DirectoryEntry { name: name.to_owned(), inode, kind });
         }
-        // A batch of nothing but `.` and `..` is no end: go on to the next one.
-        if batch.is_buffer_empty() && !entries.is_empty() {
-            break;
+        if batch.is_buffer_empty() && entries.len() >= BATCH_ENTRIES {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn d_type(kind: rustix::fs::FileType) -> u8 {
@@ -234,13 +275,13 @@ mod tests {
         let mut names = Vec::new();
         loop {
             let directory = open.as_fd().as_raw_fd();
-            let mut call = Call::ReadDirectory { directory, entries: Vec::new() };
+            let mut call = Call::ReadDirectory { directory, entries: Vec::new(), ended: false };
             assert_eq!(run(&mut call), 0);
-            let Call::ReadDirectory { entries, .. } = call else { unreachable!() };
-            if entries.is_empty() {
+            let Call::ReadDirectory { entries, ended, .. } = call else { unreachable!() };
+            names.extend(entries.into_iter().map(|entry| entry.name));
+            if ended {
                 break;
             }
-            names.extend(entries.into_iter().map(|entry| entry.name));
         }
         let own = open.as_raw_fd().to_string();
         assert!(names.iter().any(|name| name.to_bytes() == own.as_bytes()), "{names:?}");
@@ -253,7 +294,8 @@ mod tests {
         fs::create_dir(&path).expect("nothing has the name");
         let open = fs::File::open(&path).expect("it is there");
         fs::remove_dir(&path).expect("it is empty");
-        let mut call = Call::ReadDirectory { directory: open.as_raw_fd(), entries: Vec::new() };
+        let directory = open.as_raw_fd();
+        let mut call = Call::ReadDirectory { directory, entries: Vec::new(), ended: false };
         assert_eq!(run(&mut call), 0);
         assert!(matches!(call, Call::ReadDirectory { entries, .. } if entries.is_empty()));
     }

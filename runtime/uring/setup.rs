@@ -76,6 +76,13 @@ fn enterable(ring: IoUring, config: &KernelConfig) -> Result<IoUring, StartError
     entered.map(|()| ring).map_err(|error| explain(error, config))
 }
 
+/// Sets how many threads of the ring's own there may be at once. Where that can't be set (before
+/// 5.15) they stay as few as the kernel likes, which is less at a time, and nothing else.
+pub(super) fn limit_workers(ring: &IoUring, config: &KernelConfig) {
+    let mut limits = [config.bounded_workers, config.unbounded_workers];
+    let _ = ring.submitter().register_iowq_max_workers(&mut limits);
+}
+
 fn build(config: &KernelConfig, no_sqarray: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
