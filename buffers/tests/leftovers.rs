@@ -64,3 +64,38 @@ fn who_waits_is_told_when_the_pool_closes() {
     }
     drop(held);
 }
+
+#[test]
+fn what_is_left_of_a_lease_that_was_cut_off_whole_pins_its_arena() {
+    let config = PoolConfig::new().limit(16 * PAGE).arena(16 * PAGE).keep(0);
+    let pool = Pool::new(config, Fake::new(usize::MAX));
+    let mut lease = pool.try_lease(2 * PAGE).unwrap();
+    lease.extend_from_slice(&[1; 8]);
+    let mut front = lease.split_to(2 * PAGE);
+    front.as_mut()[0] = 2;
+    assert_eq!(front.as_ref(), [2, 1, 1, 1, 1, 1, 1, 1]);
+    let mut part = front.slice(2..4);
+    part[1] = 3;
+    assert_eq!(&part.into_inner()[..], [2, 1, 1, 3, 1, 1, 1, 1]);
+    for _ in 0..3 {
+        pool.sweep();
+    }
+    assert_eq!((lease.capacity(), pool.occupancy().arenas), (0, 1));
+    drop(lease);
+    for _ in 0..3 {
+        pool.sweep();
+    }
+    assert_eq!(pool.occupancy().arenas, 0);
+}
+
+#[test]
+fn runs_that_join_when_what_is_between_them_comes_back_are_found() {
+    let config = PoolConfig::new().limit(7 * PAGE).arena(7 * PAGE);
+    let pool = Pool::new(config, Fake::new(usize::MAX));
+    let mut pages = [(); 7].map(|()| Some(pool.try_lease(PAGE).unwrap()));
+    pages[0] = None;
+    pages[2] = None;
+    assert_eq!(pool.try_lease(2 * PAGE).unwrap_err().kind(), LeaseErrorKind::Full);
+    pages[1] = None;
+    assert_eq!(pool.try_lease(3 * PAGE).unwrap().capacity(), 3 * PAGE);
+}
