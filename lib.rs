@@ -63,9 +63,11 @@ pub mod buffers {
 
     pub use ringhold_buffers::{
         ArenaId, FixedBuf, FixedBufMut, FreezeError, Frozen, IoBuf, IoBufMut, Lease, LeaseError,
-        LeaseErrorKind, LeaseFuture, Occupancy, Pool, PoolConfig, Slice,
+        LeaseErrorKind, LeaseFuture, LeaseGroup, Occupancy, Pool, PoolConfig, Reserve, Slice,
     };
-    pub use ringhold_runtime::{Failed, IntoBufResult, Leasing, lease, occupancy, pool, try_lease};
+    pub use ringhold_runtime::{
+        Failed, IntoBufResult, Leasing, NamedPool, lease, named_pool, occupancy, pool, try_lease,
+    };
 }
 
 pub mod fs {

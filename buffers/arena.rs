@@ -1,6 +1,8 @@
 //! One arena: a region, and a bitmap of which of its pages are free.
 #![forbid(unsafe_code)]
 
+use std::ops::{Range, RangeInclusive};
+
 use crate::{
     PAGE,
     region::{Address, Region},
@@ -17,6 +19,16 @@ pub(crate) struct PageMap {
     /// No run of free pages is longer than this, so that what can't fit is refused without a
     /// search.
     longest: usize,
+    /// A set bit is a page that is out to who passed the request whose turn it is. Empty until one
+    /// is.
+    passed: Vec<u64>,
+}
+
+/// The bits of word number `index` that stand for pages of `range`.
+fn bits_of(index: usize, range: &Range<usize>) -> u64 {
+    let low = range.start.saturating_sub(index * 64).min(64);
+    let high = range.end.saturating_sub(index * 64).min(64);
+    if low >= high { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
 }
 
 impl PageMap {
@@ -27,7 +39,7 @@ impl PageMap {
         if rest > 0 {
             *words.last_mut().expect("a map has pages") = (1 << rest) - 1;
         }
-        PageMap { words, pages, free: pages, hint: 0, longest: pages }
+        PageMap { words, pages, free: pages, hint: 0, longest: pages, passed: Vec::new() }
     }
 
     /// All pages, leased or not.
@@ -45,27 +57,64 @@ impl PageMap {
         if count > self.longest || count > self.free {
             return None;
         }
-        let first = self.find(count)?;
-        self.change(first, count, true);
-        self.free -= count;
+        while self.words.get(self.hint) == Some(&0) {
+            self.hint += 1;
+        }
+        if count == 1 {
+            // A page is free, and none of the words before.
+            let first = self.hint * 64 + self.words[self.hint].trailing_zeros() as usize;
+            self.take_at(first, 1);
+            return Some(first);
+        }
+        match self.search(self.hint * 64..self.pages, count) {
+            Ok(first) => {
+                self.take_at(first, count);
+                Some(first)
+            }
+            Err(longest) => {
+                self.longest = longest;
+                None
+            }
+        }
+    }
+
+    /// As [`PageMap::take`], of the pages outside of `kept`.
+    pub(crate) fn take_outside(&mut self, count: usize, kept: Range<usize>) -> Option<usize> {
+        if count > self.longest || count > self.free {
+            return None;
+        }
+        let before = self.search(0..kept.start, count);
+        let first = before.or_else(|_| self.search(kept.end..self.pages, count)).ok()?;
+        self.take_at(first, count);
         Some(first)
     }
 
-    /// Gives `count` pages from `first` on back. Panics if one of them is free already.
-    pub(crate) fn give(&mut self, first: usize, count: usize) {
+    fn take_at(&mut self, first: usize, count: usize) {
+        self.change(first, count, true);
+        self.free -= count;
+    }
+
+    /// Gives `count` pages from `first` on back. Says how many of them were marked as passed.
+    /// Panics if one of them is free already.
+    pub(crate) fn give(&mut self, first: usize, count: usize) -> usize {
         self.change(first, count, false);
         self.free += count;
         self.hint = self.hint.min(first / 64);
         // The pages may join a run on either side.
         self.longest = self.pages.min(2 * self.longest + count);
+        self.unmark_passed(first..first + count)
     }
 
-    fn find(&mut self, count: usize) -> Option<usize> {
-        while self.words.get(self.hint) == Some(&0) {
-            self.hint += 1;
-        }
+    /// How many free pages the longest run of them has.
+    pub(crate) fn longest_run(&self) -> usize {
+        self.search(0..self.pages, usize::MAX).unwrap_err()
+    }
+
+    /// Finds the first run of `count` free pages in a range, or says how long the longest is.
+    fn search(&self, within: Range<usize>, count: usize) -> Result<usize, usize> {
         let (mut start, mut run, mut longest) = (0, 0, 0);
-        for (index, &word) in self.words.iter().enumerate().skip(self.hint) {
+        for index in within.start / 64..within.end.div_ceil(64) {
+            let word = self.words[index] & bits_of(index, &within);
             let mut bit = 0;
             while bit < 64 {
                 let rest = word >> bit;
@@ -77,7 +126,7 @@ impl PageMap {
                     run += free;
                     longest = longest.max(run);
                     if run >= count {
-                        return Some(start);
+                        return Ok(start);
                     }
                     bit += free;
                 } else {
@@ -86,8 +135,67 @@ impl PageMap {
                 }
             }
         }
-        self.longest = longest;
-        None
+        Err(longest)
+    }
+
+    /// Notes that taken pages are out to who passed.
+    pub(crate) fn mark_passed(&mut self, range: Range<usize>) {
+        self.passed.resize(self.words.len(), 0);
+        for index in range.start / 64..range.end.div_ceil(64) {
+            self.passed[index] |= bits_of(index, &range);
+        }
+    }
+
+    fn unmark_passed(&mut self, range: Range<usize>) -> usize {
+        let mut count = 0;
+        if !self.passed.is_empty() {
+            for index in range.start / 64..range.end.div_ceil(64) {
+                let bits = self.passed[index] & bits_of(index, &range);
+                count += bits.count_ones() as usize;
+                self.passed[index] ^= bits;
+            }
+        }
+        count
+    }
+
+    /// Nobody has passed from now on: another request has its turn.
+    pub(crate) fn forget_passed(&mut self) {
+        self.passed.clear();
+    }
+
+    /// How many pages of a range are taken by who did not pass.
+    pub(crate) fn in_the_way(&self, range: Range<usize>) -> usize {
+        let words = range.start / 64..range.end.div_ceil(64);
+        let taken = words.map(|index| {
+            let passed = self.passed.get(index).copied().unwrap_or(0);
+            (!self.words[index] & !passed & bits_of(index, &range)).count_ones() as usize
+        });
+        taken.sum()
+    }
+
+    /// Of the runs of `count` pages that begin in `starts`, one with the fewest pages in the way:
+    /// its first page, and how many those are. It is looked for in steps of a sixteenth of the run,
+    /// or of `steps` pages if that is more.
+    pub(crate) fn best(
+        &self,
+        count: usize,
+        starts: RangeInclusive<usize>,
+        steps: usize,
+    ) -> Option<(usize, usize)> {
+        let last = self.pages.checked_sub(count)?;
+        let (from, to) = (*starts.start(), last.min(*starts.end()));
+        let stepped = (from..=to).step_by((count / 16).max(steps).max(1));
+        let mut best = None;
+        for first in stepped.chain([to]) {
+            let in_the_way = self.in_the_way(first..first + count);
+            if best.is_none_or(|(_, fewest)| in_the_way < fewest) {
+                best = Some((first, in_the_way));
+            }
+            if in_the_way == 0 {
+                break;
+            }
+        }
+        best
     }
 
     /// Turns the bits of a range, which must all have been `free` before.
@@ -118,15 +226,17 @@ pub(crate) struct Arena {
     pub(crate) map: PageMap,
     /// Of the slot, at the time this arena came into it.
     pub(crate) generation: u32,
+    /// Bytes of it in huge pages.
+    pub(crate) huge: usize,
     /// Something of it was leased since the previous sweep.
     pub(crate) touched: bool,
 }
 
 impl Arena {
     /// An arena over a region that was just mapped and registered.
-    pub(crate) fn new(region: Region, generation: u32) -> Arena {
+    pub(crate) fn new(region: Region, generation: u32, huge: usize) -> Arena {
         let map = PageMap::new(region.length() / PAGE);
-        Arena { region, map, generation, touched: true }
+        Arena { region, map, generation, huge, touched: true }
     }
 
     /// Nothing of it is leased.
@@ -189,7 +299,7 @@ mod tests {
                     }
                 } else if !taken.is_empty() {
                     let (first, count) = taken.swap_remove(which % taken.len());
-                    map.give(first, count);
+                    prop_assert_eq!(map.give(first, count), 0);
                     free[first..first + count].fill(true);
                 }
                 prop_assert_eq!(map.free(), free.iter().filter(|&&free| free).count());

@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, io};
 
-use crate::Lease;
+use crate::{Lease, PAGE};
 
 /// What kind of thing went wrong with a request for a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,8 +53,8 @@ pub struct LeaseError {
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
     Invalid,
-    TooLarge { limit: usize },
-    Full { limit: usize, leased: usize, waiters: usize },
+    TooLarge { limit: usize, locked: Option<u64> },
+    Full { limit: usize, leased: usize, waiters: usize, largest: usize },
     LockedMemory { limit: Option<u64>, pinned: usize },
     OutOfMemory { errno: i32, mapped: usize },
     NotRegistrable { errno: Option<i32> },
@@ -103,16 +103,37 @@ impl fmt::Display for LeaseError {
         let asked = self.asked;
         match &self.cause {
             Cause::Invalid => formatter.write_str("a lease of 0 bytes was asked for"),
-            Cause::TooLarge { limit } => write!(
-                formatter,
-                "a lease of {asked} bytes was asked for, but this pool can never give more than \
-                 {limit} bytes at once"
-            ),
-            Cause::Full { limit, leased, waiters } => write!(
-                formatter,
-                "the pool is full: a lease of {asked} bytes was asked for, {leased} of at most \
-                 {limit} bytes are leased, and {waiters} requests wait"
-            ),
+            Cause::TooLarge { limit, locked } => {
+                write!(
+                    formatter,
+                    "a lease of {asked} bytes was asked for, but this pool can never give more \
+                     than {limit} bytes at once"
+                )?;
+                match locked {
+                    Some(locked) => write!(
+                        formatter,
+                        "; it was made for half of RLIMIT_MEMLOCK, which is {locked} bytes: raise \
+                         that limit (`ulimit -l`), or set the pool's (`Builder::pool_limit`)"
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Cause::Full { limit, leased, waiters, largest } => {
+                let why = match limit.saturating_sub(*leased) {
+                    left if left < asked => "the pool is full",
+                    _ if *largest < asked => "the pool has no piece of that size",
+                    _ => "others come first",
+                };
+                write!(
+                    formatter,
+                    "{why}: a lease of {asked} bytes was asked for, {leased} of at most {limit} \
+                     bytes are leased, "
+                )?;
+                if *largest >= PAGE {
+                    write!(formatter, "{largest} are free in one piece, ")?;
+                }
+                write!(formatter, "and {waiters} requests wait")
+            }
             Cause::LockedMemory { limit, pinned } => {
                 let limit = limit.map_or_else(|| "unlimited".into(), |bytes| bytes.to_string());
                 write!(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Lease,
+    Lease, LeaseGroup,
     block::Block,
     error::LeaseError,
     foreign::ForeignWaker,
@@ -19,8 +19,8 @@ use crate::{
 
 /// A request for a lease that waits its turn; made by [`Pool::lease`](crate::Pool::lease).
 ///
-/// It joins the queue when it is first polled. The poll that finds the pool too small maps and
-/// registers another arena there and then.
+/// It joins the queue when it is first polled. Where the pool is too small, another arena is mapped
+/// and registered beside it, and it is woken when that is there.
 ///
 /// # Cancel safety
 /// Safe: dropped, it leaves the queue, and what it was granted passes on to the next.
@@ -28,22 +28,26 @@ use crate::{
 pub struct LeaseFuture {
     shared: Arc<Shared>,
     length: usize,
+    group: Option<Arc<LeaseGroup>>,
     /// `None` before the first poll, and after the last.
     request: Option<Request>,
     finished: bool,
 }
 
 impl LeaseFuture {
-    pub(crate) fn new(shared: Arc<Shared>, length: usize) -> LeaseFuture {
-        LeaseFuture { shared, length, request: None, finished: false }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        length: usize,
+        group: Option<Arc<LeaseGroup>>,
+    ) -> LeaseFuture {
+        LeaseFuture { shared, length, group, request: None, finished: false }
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Lease, LeaseError>> {
         let request = match &mut self.request {
             Some(request) => request,
-            none => none.insert(self.shared.request(self.length)?),
+            none => none.insert(self.shared.request(self.length, self.group.take())?),
         };
-        request.attempted = false;
         let mut fresh = None;
         loop {
             match self.shared.with(|state| state.step(request, context.waker(), &mut fresh)) {
@@ -51,9 +55,7 @@ impl LeaseFuture {
                     let block = Block::new(self.shared.clone(), answer?);
                     return Poll::Ready(Ok(Lease::new(block, self.length)));
                 }
-                Step::Grow(growth) => {
-                    self.shared.grow(growth, request)?;
-                }
+                Step::Grow(growth) => self.shared.start_growth(growth),
                 Step::Retire(arenas) => self.shared.retire(arenas),
                 Step::NeedWaker => fresh = Some(ForeignWaker::of(context.waker())),
                 Step::Wait => return Poll::Pending,

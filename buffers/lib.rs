@@ -5,7 +5,7 @@
 //! drop, from any thread. A lease is like a `Vec` with a fixed capacity; frozen it is a [`Frozen`],
 //! which is shared, clonable and a [`bytes::Bytes`] without a copy.
 //!
-//! Who asks when the pool is empty waits: first come, first served, across all sizes.
+//! Who asks when the pool is empty waits its turn; see [`Pool`] for who is served when.
 //!
 //! ```
 //! use ringhold_buffers::{Pool, PoolConfig};
@@ -28,6 +28,8 @@ mod error;
 #[doc(hidden)]
 pub mod foreign;
 mod frozen;
+mod group;
+mod growing;
 mod io_buf;
 mod lease;
 mod lease_future;
@@ -46,6 +48,7 @@ mod waiters;
 pub use config::PoolConfig;
 pub use error::{CapacityError, FreezeError, LeaseError, LeaseErrorKind};
 pub use frozen::Frozen;
+pub use group::{LeaseGroup, Reserve};
 pub use io_buf::{FixedBuf, FixedBufMut, IoBuf, IoBufMut};
 pub use lease::Lease;
 pub use lease_future::LeaseFuture;
@@ -58,8 +61,11 @@ pub use slice::Slice;
 /// The bytes of a page: leases begin at a multiple of it, and are counted in it.
 pub const PAGE: usize = 4096;
 
-/// The slots of the kernel's table of registered buffers: a pool never has more arenas than this.
-pub const ARENA_SLOTS: usize = 64;
+/// The slots of the kernel's table of registered buffers: those of all pools of a runtime.
+pub const ARENA_SLOTS: usize = 4 * POOL_SLOTS;
+
+/// The slots of one pool: it never has more arenas than this.
+pub const POOL_SLOTS: usize = 64;
 
 /// The most bytes that the kernel takes as one registered buffer: 1 GiB.
 pub(crate) const LARGEST_ARENA: usize = 1 << 30;

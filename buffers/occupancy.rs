@@ -29,6 +29,12 @@ pub struct Occupancy {
     pub leased: usize,
     /// Bytes mapped that can be leased at once.
     pub free: usize,
+    /// The most bytes that are free in one piece, for a lease is one.
+    pub largest_free: usize,
+    /// Bytes that are kept free for groups with a reserve, and not given to who has none.
+    pub reserved: usize,
+    /// Bytes of arenas that are in huge pages; 0 where the kernel can't tell (before 6.7).
+    pub huge: usize,
     /// Bytes of arenas that are on their way out: still mapped, never leased again.
     pub retiring: usize,
     /// Bytes of arenas that were given up without being unmapped.
@@ -39,14 +45,22 @@ pub struct Occupancy {
     pub frozen_limit: usize,
     /// Arenas that leases come from.
     pub arenas: usize,
+    /// Another arena is being mapped and registered.
+    pub growing: bool,
     /// Requests that wait their turn.
     pub waiters: usize,
+    /// How long the one that has waited longest has waited.
+    pub oldest_wait: Duration,
+    /// The bytes that this one wants.
+    pub oldest_wait_bytes: usize,
     /// Leases handed out so far.
     pub leases_total: u64,
     /// Requests that had to wait so far.
     pub waits_total: u64,
-    /// What those that have ended waited, together.
+    /// What requests waited, together: those that still wait as well.
     pub wait_time_total: Duration,
+    /// Requests that were served before one that had its turn, so far.
+    pub passed_total: u64,
     /// Arenas mapped so far.
     pub grown_total: u64,
     /// Arenas unmapped so far.

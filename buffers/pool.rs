@@ -4,13 +4,15 @@
 
 use std::{
     fmt, io,
-    mem::{self, ManuallyDrop},
+    mem::ManuallyDrop,
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use crate::{
-    LARGEST_ARENA, Lease, LeaseFuture, Occupancy, PAGE, PoolConfig, Registrar,
+    ARENA_SLOTS, LARGEST_ARENA, Lease, LeaseFuture, LeaseGroup, Occupancy, PAGE, POOL_SLOTS,
+    PoolConfig, Registrar,
     block::Block,
     error::{Cause, LeaseError},
     region::Region,
@@ -20,12 +22,18 @@ use crate::{
     sync::Mutex,
 };
 
+/// The first wait for locked memory that is given back late, of which each is twice as long as the
+/// one before, and the last: a little more than a second together.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(512);
+
 /// Below this many bytes growing by less is not tried in steps, but only with what was asked for.
 const SMALLEST_STEP: usize = 64 << 10;
 
 /// What all handles and leases of a pool share.
 pub(crate) struct Shared {
     limit: usize,
+    half_of: Option<u64>,
     registrar: Option<Arc<dyn Registrar>>,
     state: Mutex<State>,
 }
@@ -42,7 +50,9 @@ impl Shared {
         let result = act(&mut state);
         let outbox = state.take_outbox();
         drop(state);
-        outbox.deliver();
+        if let Some(outbox) = outbox {
+            outbox.deliver();
+        }
         result
     }
 
@@ -52,58 +62,63 @@ impl Shared {
     }
 
     /// A request for `length` bytes, if it could ever be met.
-    pub(crate) fn request(&self, length: usize) -> Result<Request, LeaseError> {
+    pub(crate) fn request(
+        &self,
+        length: usize,
+        group: Option<Arc<LeaseGroup>>,
+    ) -> Result<Request, LeaseError> {
         let limit = self.limit.min(LARGEST_ARENA);
         match length {
             0 => Err(LeaseError::new(0, Cause::Invalid)),
-            _ if length > limit => Err(LeaseError::new(length, Cause::TooLarge { limit })),
+            _ if length > limit => {
+                let locked = self.half_of.filter(|_| limit < LARGEST_ARENA);
+                Err(LeaseError::new(length, Cause::TooLarge { limit, locked }))
+            }
             _ => {
                 let pages = length.div_ceil(PAGE);
-                Ok(Request { length, pages, ticket: None, attempted: false })
+                Ok(Request { length, pages, group, ticket: None, attempted: false })
             }
         }
     }
 
-    /// Maps and registers another arena, or a smaller one where memory is short, without the lock.
-    /// Returns pages for `request` if that has no ticket.
+    /// Has another arena mapped and registered beside the caller, for a request that waits.
+    pub(crate) fn start_growth(self: &Arc<Shared>, growth: Growth) {
+        let work = Growing { shared: self.clone(), growth, over: false };
+        match &self.registrar {
+            Some(registrar) => registrar.start(Box::new(move || work.run(true))),
+            None => work.run(true),
+        }
+    }
+
+    /// Maps and registers another arena here and now, for a request that doesn't wait. Returns
+    /// pages for it.
     ///
     /// # Errors
     /// What is not a shortage: of that the state keeps note, and decides what it means.
-    pub(crate) fn grow(
-        &self,
+    fn grow_now(
+        self: &Arc<Shared>,
         growth: Growth,
         request: &mut Request,
     ) -> Result<Option<Grant>, LeaseError> {
-        let unfinished = Unfinished { shared: self };
-        let mut length = growth.length;
-        let outcome = loop {
-            match self.map(Growth { length, ..growth }) {
-                Err(Trouble::Short(short)) => match smaller(length, growth.least) {
-                    Some(less) => {
-                        length = less;
-                        self.with(|state| state.afford(less.max(SMALLEST_STEP)));
-                    }
-                    None => break Err(Trouble::Short(short)),
-                },
-                outcome => break outcome,
-            }
-        };
-        mem::forget(unfinished);
+        let mut growing = Growing { shared: self.clone(), growth, over: false };
         request.attempted = true;
-        let first = request.ticket.is_none().then_some(request.pages);
+        let outcome = growing.obtain(false);
+        growing.over = true;
         match outcome {
-            Ok(region) => {
-                let (grant, rejected) =
-                    self.with(|state| state.finish_growth(growth, region, first));
+            Ok(arena) => {
+                let (grant, rejected) = self.with(|state| {
+                    let queue = state.queue_of(request);
+                    state.finish_growth(growth, arena, Some((queue, request.pages)))
+                });
                 self.retire(rejected);
                 Ok(grant)
             }
             Err(Trouble::Short(short)) => {
-                self.with(|state| state.fail_growth(Some(short)));
+                self.with(|state| state.fail_growth(Some(short), None));
                 Ok(None)
             }
             Err(Trouble::Refused(error)) => {
-                self.with(|state| state.fail_growth(None));
+                self.with(|state| state.fail_growth(None, None));
                 let cause = Cause::NotRegistrable { errno: error.raw_os_error() };
                 Err(LeaseError::new(request.length, cause))
             }
@@ -120,16 +135,19 @@ impl Shared {
         }
     }
 
-    fn map(&self, growth: Growth) -> Result<Region, Trouble> {
+    fn map(&self, growth: Growth) -> Result<(Region, usize), Trouble> {
         let region = Region::map(growth.length)
             .map_err(|error| Trouble::Short(Short::Mapped(error.raw_os_error().unwrap_or(0))))?;
-        let Some(registrar) = &self.registrar else { return Ok(region) };
+        let Some(registrar) = &self.registrar else { return Ok((region, 0)) };
         // If the registrar panics, nobody knows whether the memory is registered: then it leaks.
         let region = ManuallyDrop::new(region);
         let result = registrar.register(growth.id, region.base().get(), region.length());
         let region = ManuallyDrop::into_inner(region);
         match result {
-            Ok(()) => Ok(region),
+            Ok(()) => {
+                let huge = registrar.huge_bytes(region.base().get(), region.length());
+                Ok((region, huge))
+            }
             Err(error) if is_shortage(&error) => Err(Trouble::Short(Short::Locked)),
             Err(error) => Err(Trouble::Refused(error)),
         }
@@ -147,14 +165,67 @@ impl Drop for Shared {
     }
 }
 
-/// Lets the next one grow if this one panics.
-struct Unfinished<'a> {
-    shared: &'a Shared,
+/// An arena that is being mapped and registered. Dropped before that is over, it lets the next one
+/// grow: the mapping may panic, and who was to do it may have ended.
+struct Growing {
+    shared: Arc<Shared>,
+    growth: Growth,
+    over: bool,
 }
 
-impl Drop for Unfinished<'_> {
+impl Growing {
+    fn run(mut self, patient: bool) {
+        let outcome = self.obtain(patient);
+        self.over = true;
+        let (shared, growth) = (&self.shared, self.growth);
+        match outcome {
+            Ok(arena) => {
+                let (_, rejected) = shared.with(|state| state.finish_growth(growth, arena, None));
+                shared.retire(rejected);
+            }
+            Err(Trouble::Short(short)) => {
+                shared.with(|state| state.fail_growth(Some(short), growth.by));
+            }
+            Err(Trouble::Refused(error)) => {
+                shared.with(|state| state.refuse_growth(error.raw_os_error(), growth.by));
+            }
+        }
+    }
+
+    /// Maps and registers as much as was planned, or less where memory is short. With patience, and
+    /// where nothing is there that would come back, it waits for what others give back late.
+    fn obtain(&self, patient: bool) -> Result<(Region, usize), Trouble> {
+        let (shared, growth) = (&self.shared, self.growth);
+        let mut length = growth.length;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let short = match shared.map(Growth { length, ..growth }) {
+                Err(Trouble::Short(short)) => short,
+                outcome => return outcome,
+            };
+            if let Some(less) = smaller(length, growth.least) {
+                length = less;
+                shared.with(|state| state.afford(less.max(SMALLEST_STEP)));
+                continue;
+            }
+            let late = patient && matches!(short, Short::Locked) && pause <= LAST_PAUSE;
+            if !late || !shared.with(|state| state.waits_for_late_memory(&growth)) {
+                return Err(Trouble::Short(short));
+            }
+            if !shared.registrar.as_ref().is_some_and(|registrar| registrar.pause(pause)) {
+                return Err(Trouble::Short(short));
+            }
+            pause *= 2;
+            length = growth.length;
+        }
+    }
+}
+
+impl Drop for Growing {
     fn drop(&mut self) {
-        self.shared.with(|state| state.fail_growth(None));
+        if !self.over {
+            self.shared.with(|state| state.fail_growth(None, None));
+        }
     }
 }
 
@@ -184,8 +255,22 @@ fn smaller(length: usize, least: usize) -> Option<usize> {
 /// back when it is [swept](Pool::sweep). The handle is cheap to clone; the memory stays as long as
 /// a handle or a lease is there.
 ///
-/// Requests are met first come, first served, across all sizes: nobody overtakes who waits longest,
-/// so a large request is not starved by small ones. All pages that come back are kept for it.
+/// # Who is served when
+///
+/// Requests of one [group](LeaseGroup) are met first come, first served. Of several groups, the one
+/// that was given the least for its shares has its turn next. A turn lasts until the request is
+/// met, and whatever free range it fits into is its own. If there is none, because free pages lie
+/// scattered, others may pass it, under bounds:
+///
+/// - One range of its length is kept for it: the one in which the fewest pages are out. Who passes
+///   gets pages elsewhere, and of that range only if there are no others.
+/// - At most a quarter of the limit is out at any time to those who passed.
+/// - Nobody passes one of the same group that wants about as much.
+/// - Once only those who passed stand in the way of the range, nobody passes any more.
+///
+/// So a large request is not starved by small ones: it waits for what was out before, as if nobody
+/// had passed, and then for those who passed until then. A group's reserve is not touched by
+/// others, and it takes of it at any time.
 #[derive(Clone)]
 pub struct Pool {
     pub(crate) shared: Arc<Shared>,
@@ -197,7 +282,18 @@ impl Pool {
     /// A registrar that holds the pool keeps it alive, and the pool holds the registrar: one of the
     /// two should hold the other weakly.
     pub fn new(config: PoolConfig, registrar: Arc<dyn Registrar>) -> Pool {
-        Pool::with_registrar(config, Some(registrar))
+        Pool::with_registrar(config, Some(registrar), 0)
+    }
+
+    /// As [`Pool::new`], for pool number `number` of those that share a registrar, counted from 0:
+    /// each has slots of its own in the table.
+    ///
+    /// # Panics
+    /// If there are no slots for so many, of which there are
+    /// [`ARENA_SLOTS`](crate::ARENA_SLOTS).
+    pub fn numbered(config: PoolConfig, registrar: Arc<dyn Registrar>, number: usize) -> Pool {
+        assert!((number + 1) * POOL_SLOTS <= ARENA_SLOTS, "pool {number} has no slots");
+        Pool::with_registrar(config, Some(registrar), number)
     }
 
     /// A pool whose memory is not registered: its leases have no arena, and fixed I/O refuses them.
@@ -210,14 +306,20 @@ impl Pool {
     /// # Ok::<(), ringhold_buffers::LeaseError>(())
     /// ```
     pub fn unregistered(config: PoolConfig) -> Pool {
-        Pool::with_registrar(config, None)
+        Pool::with_registrar(config, None, 0)
     }
 
-    fn with_registrar(config: PoolConfig, registrar: Option<Arc<dyn Registrar>>) -> Pool {
+    fn with_registrar(
+        config: PoolConfig,
+        registrar: Option<Arc<dyn Registrar>>,
+        number: usize,
+    ) -> Pool {
         let config = config.rounded();
+        let base = u16::try_from(number * POOL_SLOTS).expect("a runtime has few pools");
         let shared = Arc::new_cyclic(|pool| Shared {
             limit: config.limit,
-            state: Mutex::new(State::new(config, registrar.clone(), pool.clone())),
+            half_of: config.half_of,
+            state: Mutex::new(State::new(config, registrar.clone(), pool.clone(), base)),
             registrar,
         });
         Pool { shared }
@@ -252,20 +354,53 @@ impl Pool {
     /// # Ok::<(), ringhold_buffers::LeaseError>(())
     /// ```
     pub fn lease(&self, length: usize) -> LeaseFuture {
-        LeaseFuture::new(self.shared.clone(), length)
+        LeaseFuture::new(self.shared.clone(), length, None)
     }
 
-    /// Leases `length` bytes if they are free, or can be mapped, and nobody waits.
+    /// As [`lease`](Pool::lease), in the queue of a group, and out of its reserve.
+    ///
+    /// # Errors
+    /// As for [`lease`](Pool::lease).
+    ///
+    /// # Cancel safety
+    /// As for [`lease`](Pool::lease).
+    pub fn lease_in(&self, group: &Arc<LeaseGroup>, length: usize) -> LeaseFuture {
+        LeaseFuture::new(self.shared.clone(), length, Some(group.clone()))
+    }
+
+    /// Keeps the reserve of a group free from now on, and not from its first lease on only.
+    pub fn welcome(&self, group: &Arc<LeaseGroup>) {
+        self.shared.with(|state| state.welcome(group));
+    }
+
+    /// Leases `length` bytes if they are free, or can be mapped, and nobody comes first.
+    ///
+    /// Mapping and registering happen here and now, which takes milliseconds for some MiB.
     ///
     /// # Errors
     /// As for [`lease`](Pool::lease), and `Full` where that would wait.
     pub fn try_lease(&self, length: usize) -> Result<Lease, LeaseError> {
-        let mut request = self.shared.request(length)?;
+        self.try_request(length, self.shared.request(length, None)?)
+    }
+
+    /// As [`try_lease`](Pool::try_lease), out of a group's reserve.
+    ///
+    /// # Errors
+    /// As for [`try_lease`](Pool::try_lease).
+    pub fn try_lease_in(
+        &self,
+        group: &Arc<LeaseGroup>,
+        length: usize,
+    ) -> Result<Lease, LeaseError> {
+        self.try_request(length, self.shared.request(length, Some(group.clone()))?)
+    }
+
+    fn try_request(&self, length: usize, mut request: Request) -> Result<Lease, LeaseError> {
         loop {
             match self.shared.with(|state| state.try_step(&request)) {
                 Step::Done(answer) => return Ok(self.open(answer?, length)),
                 Step::Grow(growth) => {
-                    if let Some(grant) = self.shared.grow(growth, &mut request)? {
+                    if let Some(grant) = self.shared.grow_now(growth, &mut request)? {
                         return Ok(self.open(grant, length));
                     }
                 }
@@ -280,6 +415,29 @@ impl Pool {
 
     fn open(&self, grant: Grant, length: usize) -> Lease {
         Lease::new(Block::new(self.shared.clone(), grant), length)
+    }
+
+    /// The bytes that are to be mapped at the start.
+    #[doc(hidden)]
+    pub fn prefill(&self) -> usize {
+        self.shared.with(|state| state.config.prefill)
+    }
+
+    /// Maps and registers arenas here and now until [`prefill`](PoolConfig::prefill) bytes are
+    /// mapped, or memory is short. Returns how many are.
+    ///
+    /// ```
+    /// use ringhold_buffers::{Pool, PoolConfig};
+    ///
+    /// let pool = Pool::unregistered(PoolConfig::new().limit(1 << 20).prefill(1 << 20));
+    /// assert_eq!(pool.fill(), 1 << 20);
+    /// assert_eq!(pool.occupancy().free, 1 << 20);
+    /// ```
+    pub fn fill(&self) -> usize {
+        while let Some(growth) = self.shared.with(|state| state.plan_fill()) {
+            Growing { shared: self.shared.clone(), growth, over: false }.run(true);
+        }
+        self.occupancy().mapped
     }
 
     /// How full it is, who waits, and what it has done.

@@ -1,9 +1,17 @@
 //! The seam to whoever registers arenas with the kernel, and the way of an arena out of its pool.
 #![forbid(unsafe_code)]
 
-use std::{fmt, io, mem, ptr::NonNull, sync::Weak, time::Instant};
+use std::{
+    fmt, io, mem,
+    ptr::NonNull,
+    sync::Weak,
+    time::{Duration, Instant},
+};
 
-use crate::{pool::Shared, region::Region};
+use crate::{
+    pool::Shared,
+    region::{Region, locked_memory_limit},
+};
 
 /// Names an arena: its slot in the kernel's table, and which of all arenas stands there.
 ///
@@ -19,9 +27,10 @@ pub struct ArenaId {
 
 /// Registers a pool's arenas with the kernel. Implemented by the runtime.
 ///
-/// Both methods are called without the pool's lock and may use the pool. They may be called on any
-/// thread: growing happens where a lease is asked for, giving back where the pool is swept or its
-/// last handle or lease is dropped.
+/// `register`, `retire`, `start` and `pause` are called without the pool's lock and may use the
+/// pool; the others may not. All may be called on any thread: growing happens where `start` runs
+/// it, or where `try_lease` asks for it, giving back where the pool is swept or its last handle or
+/// lease is dropped.
 ///
 /// ```
 /// use std::{io, ptr::NonNull, sync::Arc};
@@ -61,6 +70,33 @@ pub trait Registrar: Send + Sync + 'static {
     /// The time, by which waiting is measured.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// Runs `work`, which maps and registers memory and takes milliseconds, beside the caller, or
+    /// at once where it can't.
+    ///
+    /// If the work is dropped without having run, the pool goes on as after a failure.
+    fn start(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
+    /// Waits that long for locked memory that others give back late. Returns `false`, without
+    /// having waited, where nothing is given back late or the pool is about to end. Called by what
+    /// [`start`](Registrar::start) was given.
+    fn pause(&self, length: Duration) -> bool {
+        let _ = length;
+        false
+    }
+
+    /// What this user may lock, in bytes; `None` without a limit.
+    fn locked_memory_limit(&self) -> Option<u64> {
+        locked_memory_limit()
+    }
+
+    /// How many bytes of the mapped range are in huge pages; 0 where that can't be known.
+    fn huge_bytes(&self, address: NonNull<u8>, length: usize) -> usize {
+        let _ = (address, length);
+        0
     }
 }
 

@@ -1,9 +1,12 @@
 //! A request for a lease, the steps it goes through, and what it is granted.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use crate::{
     error::LeaseError,
     foreign::{self, ForeignWaker},
+    group::LeaseGroup,
     region::Address,
     registrar::{ArenaId, Retiring},
     waiters::Ticket,
@@ -16,6 +19,8 @@ pub(crate) struct Grant {
     pub(crate) id: ArenaId,
     pub(crate) first: u32,
     pub(crate) pages: u32,
+    /// Whose they are, for the count.
+    pub(crate) queue: u32,
     pub(crate) address: Address,
 }
 
@@ -25,6 +30,8 @@ pub(crate) struct Growth {
     pub(crate) id: ArenaId,
     pub(crate) length: usize,
     pub(crate) least: usize,
+    /// For whom, if it waits.
+    pub(crate) by: Option<Ticket>,
 }
 
 /// What is short where growing failed with ENOMEM.
@@ -52,8 +59,9 @@ pub(crate) enum Step {
 pub(crate) struct Request {
     pub(crate) length: usize,
     pub(crate) pages: usize,
+    pub(crate) group: Option<Arc<LeaseGroup>>,
     pub(crate) ticket: Option<Ticket>,
-    /// It has seen an attempt to grow fail since it was last woken.
+    /// One that has no ticket has seen an attempt to grow fail.
     pub(crate) attempted: bool,
 }
 

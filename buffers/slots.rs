@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    ARENA_SLOTS, PAGE,
-    arena::Arena,
+    PAGE, POOL_SLOTS,
+    arena::{Arena, PageMap},
     pool::Shared,
     region::Region,
     registrar::{ArenaId, Retiring},
@@ -42,11 +42,30 @@ fn next_generation() -> u32 {
     generation
 }
 
+/// The range that is kept for the request whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    slot: usize,
+    first: usize,
+    pages: usize,
+    /// How many of its pages are out to who did not pass. It never grows: whoever takes pages while
+    /// the turn lasts has passed.
+    in_the_way: usize,
+}
+
 /// All arenas of a pool.
 #[derive(Debug)]
 pub(crate) struct Slots {
     pool: Weak<Shared>,
+    /// The first of the pool's own slots in the table of registered buffers.
+    base: u16,
     entries: Vec<Slot>,
+    /// The pages of the request whose turn it is; 0 if there is none.
+    wanted: usize,
+    /// Looked for when somebody wants to pass.
+    kept: Option<Kept>,
+    /// Pages that are out to who passed the request whose turn it is.
+    passed: usize,
     /// The generation of the next slot that is used for the first time.
     fresh: u32,
     live: usize,
@@ -56,11 +75,15 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// An empty table of the given pool.
-    pub(crate) fn new(pool: Weak<Shared>) -> Slots {
+    /// An empty table of the given pool, whose slots are those from `base` on.
+    pub(crate) fn new(pool: Weak<Shared>, base: u16) -> Slots {
         Slots {
             pool,
+            base,
             entries: Vec::new(),
+            wanted: 0,
+            kept: None,
+            passed: 0,
             fresh: next_generation(),
             live: 0,
             leased: 0,
@@ -102,7 +125,7 @@ impl Slots {
     /// No slot will ever be vacant again.
     pub(crate) fn is_used_up(&self) -> bool {
         let leaked = self.entries.iter().filter(|slot| matches!(slot, Slot::Leaked)).count();
-        leaked == ARENA_SLOTS
+        leaked == POOL_SLOTS
     }
 
     /// The slots that hold an arena.
@@ -113,44 +136,143 @@ impl Slots {
         })
     }
 
+    /// How many pages the longest run of free ones has.
+    pub(crate) fn longest_run(&self) -> usize {
+        self.arenas().map(|(_, arena)| arena.map.longest_run()).max().unwrap_or(0)
+    }
+
+    /// Bytes in huge pages.
+    pub(crate) fn huge(&self) -> usize {
+        self.arenas().map(|(_, arena)| arena.huge).sum()
+    }
+
+    /// Pages that are out to who passed the request whose turn it is.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed
+    }
+
+    /// Whether a request has its turn.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.wanted > 0
+    }
+
+    /// Another request has its turn, one for `pages`, or none if that is 0: nobody has passed it.
+    pub(crate) fn begin_turn(&mut self, pages: usize) {
+        if self.passed > 0 {
+            for slot in &mut self.entries {
+                if let Slot::Live(arena) = slot {
+                    arena.map.forget_passed();
+                }
+            }
+        }
+        self.passed = 0;
+        self.wanted = pages;
+        self.kept = None;
+    }
+
+    /// Keeps the range with the fewest pages in the way for the request whose turn it is. Returns
+    /// whether there are any in it.
+    pub(crate) fn keep_range(&mut self) -> bool {
+        if self.kept.is_none() && self.wanted > 0 {
+            let pages = self.wanted;
+            let ranges = self.arenas().filter_map(|(slot, arena)| {
+                let steps = arena.map.pages() / 64;
+                let (first, in_the_way) = arena.map.best(pages, 0..=usize::MAX, steps)?;
+                Some(Kept { slot, first, pages, in_the_way })
+            });
+            self.kept = ranges.min_by_key(|kept| kept.in_the_way);
+        }
+        self.kept.is_some_and(|kept| kept.in_the_way > 0)
+    }
+
+    /// Pages came back that were in the way: the kept range may be nearer, or another one.
+    fn reconsider(&mut self, grant: &Grant) {
+        let Some(kept) = &mut self.kept else { return };
+        if let Slot::Live(arena) = &self.entries[kept.slot] {
+            kept.in_the_way = arena.map.in_the_way(kept.first..kept.first + kept.pages);
+        }
+        let slot = usize::from(grant.id.slot - self.base);
+        let Slot::Live(arena) = &self.entries[slot] else { return };
+        let (first, last) = (grant.first as usize, (grant.first + grant.pages) as usize);
+        let starts = (first + 1).saturating_sub(kept.pages)..=last - 1;
+        if let Some((first, in_the_way)) = arena.map.best(kept.pages, starts, 1)
+            && in_the_way < kept.in_the_way
+        {
+            *kept = Kept { slot, first, in_the_way, ..*kept };
+        }
+    }
+
     /// Takes the first free pages that fit, of the first arena that has them.
     pub(crate) fn allocate(&mut self, pages: usize) -> Option<Grant> {
+        self.take(pages, |_, map| map.take(pages))
+    }
+
+    /// As [`Slots::allocate`], for one that passes the request whose turn it is: inside of the
+    /// range that is kept for that only if there is no other place.
+    pub(crate) fn allocate_passing(&mut self, pages: usize) -> Option<Grant> {
+        self.keep_range();
+        let kept = self.kept;
+        let outside = self.take(pages, |index, map| match &kept {
+            Some(kept) if kept.slot == index => {
+                map.take_outside(pages, kept.first..kept.first + kept.pages)
+            }
+            _ => map.take(pages),
+        });
+        let grant = outside.or_else(|| self.allocate(pages))?;
+        if let Slot::Live(arena) = &mut self.entries[usize::from(grant.id.slot - self.base)] {
+            arena.map.mark_passed(grant.first as usize..(grant.first + grant.pages) as usize);
+        }
+        self.passed += pages;
+        Some(grant)
+    }
+
+    fn take(
+        &mut self,
+        pages: usize,
+        mut take: impl FnMut(usize, &mut PageMap) -> Option<usize>,
+    ) -> Option<Grant> {
         for (index, slot) in self.entries.iter_mut().enumerate() {
             let Slot::Live(arena) = slot else { continue };
-            let Some(first) = arena.map.take(pages) else { continue };
+            let Some(first) = take(index, &mut arena.map) else { continue };
             arena.touched = true;
             let address = arena.address(first);
-            let id = ArenaId { slot: index as u16, generation: arena.generation };
+            let id = ArenaId { slot: self.base + index as u16, generation: arena.generation };
             self.leased += pages * PAGE;
-            return Some(Grant { id, first: first as u32, pages: pages as u32, address });
+            return Some(Grant { id, first: first as u32, pages: pages as u32, queue: 0, address });
         }
         None
     }
 
     /// Pages come back to their arena.
     pub(crate) fn release(&mut self, grant: Grant) {
-        let Slot::Live(arena) = &mut self.entries[usize::from(grant.id.slot)] else {
+        let index = usize::from(grant.id.slot - self.base);
+        let Slot::Live(arena) = &mut self.entries[index] else {
             panic!("{:?} was retired while a lease was out", grant.id);
         };
         assert_eq!(arena.generation, grant.id.generation, "slot {}", grant.id.slot);
-        arena.map.give(grant.first as usize, grant.pages as usize);
+        let passed = arena.map.give(grant.first as usize, grant.pages as usize);
         self.leased -= grant.pages as usize * PAGE;
+        self.passed -= passed;
+        if self.kept.is_some() && passed < grant.pages as usize {
+            self.reconsider(&grant);
+        }
     }
 
     /// The id that the next arena gets, if there is room for one.
     pub(crate) fn vacant(&self) -> Option<ArenaId> {
         for (index, slot) in self.entries.iter().enumerate() {
             if let &Slot::Vacant { generation } = slot {
-                return Some(ArenaId { slot: index as u16, generation });
+                return Some(ArenaId { slot: self.base + index as u16, generation });
             }
         }
         let next = self.entries.len();
-        (next < ARENA_SLOTS).then_some(ArenaId { slot: next as u16, generation: self.fresh })
+        let slot = self.base + next as u16;
+        (next < POOL_SLOTS).then_some(ArenaId { slot, generation: self.fresh })
     }
 
-    /// Puts an arena into the vacant slot `id`.
-    pub(crate) fn insert(&mut self, id: ArenaId, region: Region) {
-        let index = usize::from(id.slot);
+    /// Puts an arena into the vacant slot `id`, and returns its index.
+    pub(crate) fn insert(&mut self, id: ArenaId, region: Region, huge: usize) -> usize {
+        let index = usize::from(id.slot - self.base);
         if index == self.entries.len() {
             self.entries.push(Slot::Vacant { generation: self.fresh });
             self.fresh = next_generation();
@@ -160,7 +282,8 @@ impl Slots {
             _ => panic!("{id:?} is not vacant"),
         }
         self.live += region.length();
-        self.entries[index] = Slot::Live(Arena::new(region, id.generation));
+        self.entries[index] = Slot::Live(Arena::new(region, id.generation, huge));
+        index
     }
 
     /// Idle arenas of `bytes` together, or all of them if they are fewer.
@@ -193,6 +316,11 @@ impl Slots {
         (chosen, more)
     }
 
+    /// Whether an arena is idle that is not needed to keep `keep` bytes.
+    pub(crate) fn has_spare(&self, keep: usize) -> bool {
+        self.arenas().any(|(_, arena)| arena.is_idle() && self.live - arena.region.length() >= keep)
+    }
+
     /// Edge 2: takes idle arenas out of their slots.
     pub(crate) fn retire(&mut self, slots: &[usize]) -> Vec<Retiring> {
         let mut retiring = Vec::with_capacity(slots.len());
@@ -207,9 +335,10 @@ impl Slots {
             };
             self.live -= length;
             self.retiring += length;
-            let id = ArenaId { slot: index as u16, generation };
+            let id = ArenaId { slot: self.base + index as u16, generation };
             retiring.push(Retiring::new(id, arena.region, self.pool.clone()));
         }
+        self.kept = self.kept.filter(|kept| !slots.contains(&kept.slot));
         retiring
     }
 
@@ -217,7 +346,7 @@ impl Slots {
     pub(crate) fn finish(&mut self, id: ArenaId) {
         self.retiring -= self.retiring_length(id);
         let generation = next_generation();
-        self.entries[usize::from(id.slot)] = Slot::Vacant { generation };
+        self.entries[usize::from(id.slot - self.base)] = Slot::Vacant { generation };
     }
 
     /// Edge 4: an arena was given up, and its slot with it.
@@ -225,11 +354,11 @@ impl Slots {
         let length = self.retiring_length(id);
         self.retiring -= length;
         self.leaked += length;
-        self.entries[usize::from(id.slot)] = Slot::Leaked;
+        self.entries[usize::from(id.slot - self.base)] = Slot::Leaked;
     }
 
     fn retiring_length(&self, id: ArenaId) -> usize {
-        match self.entries[usize::from(id.slot)] {
+        match self.entries[usize::from(id.slot - self.base)] {
             Slot::Retiring { generation, length } if generation == id.generation => length,
             _ => panic!("{id:?} is not retiring"),
         }

@@ -1,5 +1,5 @@
-//! What a pool's lock guards: its arenas, its waiters and its counts, and every decision about
-//! them.
+//! What a pool's lock guards: its arenas, its waiters and its counts, and who is served when.
+//! How it grows and gives back is in `growing.rs`.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -10,60 +10,63 @@ use std::{
 };
 
 use crate::{
-    LARGEST_ARENA, Occupancy, PAGE, PoolConfig,
+    Occupancy, PAGE, PoolConfig,
     error::{Cause, LeaseError},
     foreign::ForeignWaker,
+    group::LeaseGroup,
+    growing::{Plan, Steady},
     pool::Shared,
-    region::{Region, locked_memory_limit},
-    registrar::{ArenaId, Registrar, Retiring},
+    registrar::{Registrar, Retiring},
     request::{Grant, Growth, Outbox, Request, Short, Step},
     slots::Slots,
-    waiters::{Departure, Ticket, Waiters},
+    waiters::{COMMON, Departure, Ticket, Waiters},
 };
 
 /// The last attempt to grow failed for want of memory: the next one comes after `patience` returns,
 /// which double with each failure, or after memory was given back.
 #[derive(Debug)]
-struct Shortage {
-    short: Short,
-    failures: u32,
-    patience: u32,
+pub(crate) struct Shortage {
+    pub(crate) short: Short,
+    pub(crate) failures: u32,
+    pub(crate) patience: u32,
 }
 
-/// What to do about a request that the free pages can't meet.
-#[derive(Debug)]
-enum Plan {
-    /// What is out will come back and meet it.
-    Wait,
-    Grow(Growth),
-    /// No arena could ever hold it: idle ones make room for one that can.
-    Retire(Vec<usize>),
-    Fail(Cause),
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    leases: u64,
+    waits: u64,
+    wait_time: Duration,
+    passed: u64,
+    pub(crate) grown: u64,
+    pub(crate) given_back: u64,
+    pub(crate) shortages: u64,
 }
 
 /// Everything behind a pool's lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    config: PoolConfig,
+    pub(crate) config: PoolConfig,
     /// Who tells the time; the system where nobody does.
     registrar: Option<Arc<dyn Registrar>>,
-    slots: Slots,
-    waiters: Waiters,
+    pub(crate) slots: Slots,
+    pub(crate) waiters: Waiters,
     outbox: Outbox,
-    /// Somebody maps another arena, outside of the lock.
-    growing: bool,
-    shortage: Option<Shortage>,
+    /// Another arena is being mapped, outside of the lock.
+    pub(crate) growing: bool,
+    pub(crate) shortage: Option<Shortage>,
     /// The size to grow by: the configured one, or less after a shortage.
-    affordable: usize,
+    pub(crate) affordable: usize,
+    pub(crate) steady: Steady,
     frozen: usize,
-    closed: bool,
+    pub(crate) closed: bool,
     leak_all: bool,
-    leases_total: u64,
-    waits_total: u64,
-    wait_time_total: Duration,
-    grown_total: u64,
-    given_back_total: u64,
-    shortages_total: u64,
+    pub(crate) totals: Totals,
+}
+
+/// How many pages a request takes.
+pub(crate) fn pages_of(length: usize) -> usize {
+    length.div_ceil(PAGE)
 }
 
 impl State {
@@ -71,31 +74,40 @@ impl State {
         config: PoolConfig,
         registrar: Option<Arc<dyn Registrar>>,
         pool: Weak<Shared>,
+        base: u16,
     ) -> State {
         State {
             affordable: config.arena,
             config,
             registrar,
-            slots: Slots::new(pool),
-            waiters: Waiters::default(),
+            slots: Slots::new(pool, base),
+            waiters: Waiters::new(),
             outbox: Outbox::default(),
             growing: false,
             shortage: None,
+            steady: Steady::default(),
             frozen: 0,
             closed: false,
             leak_all: false,
-            leases_total: 0,
-            waits_total: 0,
-            wait_time_total: Duration::ZERO,
-            grown_total: 0,
-            given_back_total: 0,
-            shortages_total: 0,
+            totals: Totals::default(),
         }
     }
 
-    /// Takes what is to be delivered without the lock.
-    pub(crate) fn take_outbox(&mut self) -> Outbox {
-        mem::take(&mut self.outbox)
+    /// Takes what is to be delivered without the lock, if there is anything.
+    #[inline]
+    pub(crate) fn take_outbox(&mut self) -> Option<Outbox> {
+        let is_empty = self.outbox.wake.is_empty() && self.outbox.discard.is_empty();
+        (!is_empty).then(|| mem::take(&mut self.outbox))
+    }
+
+    /// Knows a group, and keeps its reserve, from now on.
+    pub(crate) fn welcome(&mut self, group: &Arc<LeaseGroup>) {
+        self.waiters.forget_gone();
+        self.waiters.welcome(group);
+    }
+
+    pub(crate) fn queue_of(&mut self, request: &Request) -> u32 {
+        request.group.as_ref().map_or(COMMON, |group| self.waiters.welcome(group))
     }
 
     /// One step of a request that may wait.
@@ -114,20 +126,25 @@ impl State {
                 ticket
             }
             None => {
-                if let Some(answer) = self.take_now(request.length, request.pages) {
+                let queue = self.queue_of(request);
+                if let Some(answer) = self.take_now(queue, request) {
                     return Step::Done(answer);
                 }
                 let Some(waker) = fresh.take() else { return Step::NeedWaker };
-                *request.ticket.insert(self.waiters.push(request.length, waker))
+                *request.ticket.insert(self.waiters.push(queue, request.length, waker))
             }
         };
-        if !self.waiters.is_head(ticket) {
+        self.turn();
+        if !self.waiters.is_turn(ticket) {
             return self.park(ticket, waker, fresh);
         }
-        // There are no pages for it: whatever brings some answers the head of the queue.
-        let answer = match self.plan(request.pages, request.attempted) {
+        // There are no pages for it: whatever brings some answers whose turn it is.
+        let attempted = self.waiters.is_attempted(ticket);
+        let answer = match self.plan(ticket.queue, request.pages, attempted) {
             Plan::Wait => return self.park(ticket, waker, fresh),
-            Plan::Grow(growth) => return self.begin_growth(growth),
+            Plan::Grow(growth) => {
+                return self.begin_growth(Growth { by: Some(ticket), ..growth });
+            }
             Plan::Retire(slots) => return Step::Retire(self.slots.retire(&slots)),
             Plan::Fail(cause) => Err(LeaseError::new(request.length, cause)),
         };
@@ -140,13 +157,14 @@ impl State {
 
     /// One step of a request that does not wait: `Step::Wait` means that the pool is full.
     pub(crate) fn try_step(&mut self, request: &Request) -> Step {
-        if let Some(answer) = self.take_now(request.length, request.pages) {
+        let queue = self.queue_of(request);
+        if let Some(answer) = self.take_now(queue, request) {
             return Step::Done(answer);
         }
         if !self.waiters.is_empty() {
             return Step::Wait;
         }
-        match self.plan(request.pages, request.attempted) {
+        match self.plan(queue, request.pages, request.attempted) {
             Plan::Wait => Step::Wait,
             Plan::Grow(growth) => self.begin_growth(growth),
             Plan::Retire(slots) => Step::Retire(self.slots.retire(&slots)),
@@ -156,8 +174,12 @@ impl State {
 
     /// What `try_lease` says where it would have to wait.
     pub(crate) fn full(&self) -> Cause {
-        let waiters = self.waiters.len();
-        Cause::Full { limit: self.config.limit, leased: self.slots.leased(), waiters }
+        Cause::Full {
+            limit: self.config.limit,
+            leased: self.slots.leased(),
+            waiters: self.waiters.len(),
+            largest: self.slots.longest_run() * PAGE,
+        }
     }
 
     /// A waiter goes: its place, or the pages that it was granted, pass on to the next.
@@ -173,83 +195,20 @@ impl State {
     /// Pages come back.
     pub(crate) fn release(&mut self, grant: Grant) {
         self.slots.release(grant);
+        if grant.queue != COMMON {
+            self.waiters.note_return(grant.queue, grant.pages as usize);
+        }
         if let Some(shortage) = &mut self.shortage {
             shortage.patience = shortage.patience.saturating_sub(1);
         }
         self.serve();
     }
 
-    /// Growing ended. `first` pages of what it brought are set aside for a caller that has no
-    /// ticket. Gives the arena back if the pool was closed meanwhile.
-    pub(crate) fn finish_growth(
-        &mut self,
-        growth: Growth,
-        region: Region,
-        first: Option<usize>,
-    ) -> (Option<Grant>, Option<Retiring>) {
-        self.growing = false;
-        self.grown_total += 1;
-        self.shortage = None;
-        self.slots.insert(growth.id, region);
-        if self.closed {
-            return (None, self.slots.retire(&[usize::from(growth.id.slot)]).pop());
-        }
-        let grant = first.and_then(|pages| self.allocate(pages));
-        self.serve();
-        (grant, None)
-    }
-
-    /// Growing failed, for want of memory if `short` says so.
-    pub(crate) fn fail_growth(&mut self, short: Option<Short>) {
-        self.growing = false;
-        if let Some(short) = short {
-            let failures = self.shortage.as_ref().map_or(0, |shortage| shortage.failures) + 1;
-            let patience = 1 << failures.min(10);
-            self.shortage = Some(Shortage { short, failures, patience });
-            self.shortages_total += 1;
-        }
-        self.serve();
-    }
-
-    /// Growing by `length` was too much: later attempts begin with less.
-    pub(crate) fn afford(&mut self, length: usize) {
-        self.affordable = length.min(self.affordable);
-    }
-
-    /// An arena is out of every table and unmapped.
-    pub(crate) fn finish_retirement(&mut self, id: ArenaId) {
-        self.slots.finish(id);
-        self.given_back_total += 1;
-        self.forget_shortage();
-        self.serve();
-    }
-
-    /// An arena was given up: its memory and its slot are never used again.
-    pub(crate) fn abandon_retirement(&mut self, id: ArenaId) {
-        self.slots.abandon(id);
-        self.serve();
-    }
-
-    /// Retires what was idle since the previous sweep, and says whether more is idle than is to be
-    /// kept.
-    pub(crate) fn sweep(&mut self) -> (Vec<Retiring>, bool) {
-        if self.closed {
-            return (Vec::new(), false);
-        }
-        self.forget_shortage();
-        let (chosen, more) = self.slots.stale(self.config.keep);
-        let retiring = self.slots.retire(&chosen);
-        self.serve();
-        (retiring, more)
-    }
-
     /// Ends leasing: every waiter is told, and so is who asks later.
     pub(crate) fn close(&mut self) {
         self.closed = true;
-        while let Some((ticket, length)) = self.waiters.head() {
-            let error = LeaseError::new(length, Cause::Closed);
-            let departure = self.waiters.answer(ticket, Err(error));
-            self.depart(Some(departure), true);
+        while let Some((ticket, length)) = self.waiters.choose() {
+            self.answer(ticket, Err(LeaseError::new(length, Cause::Closed)));
         }
     }
 
@@ -286,130 +245,185 @@ impl State {
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
+        let waits = (!self.waiters.is_empty()).then(|| self.now());
+        let oldest = self.waiters.oldest().zip(waits);
+        let (oldest_wait, oldest_wait_bytes) = oldest.map_or((Duration::ZERO, 0), |(head, now)| {
+            (now.saturating_duration_since(head.0), head.1)
+        });
+        let waiting = waits.map_or(Duration::ZERO, |now| self.waiters.waiting_time(now));
         Occupancy {
             limit: self.config.limit,
             mapped: self.slots.mapped(),
             leased: self.slots.leased(),
             free: self.slots.live() - self.slots.leased(),
+            largest_free: self.slots.longest_run() * PAGE,
+            reserved: self.waiters.kept_from(COMMON, self.config.limit / PAGE) * PAGE,
+            huge: self.slots.huge(),
             retiring: self.slots.retiring(),
             leaked: self.slots.leaked(),
             frozen: self.frozen,
             frozen_limit: self.config.frozen_limit(),
             arenas: self.slots.arenas().count(),
+            growing: self.growing,
             waiters: self.waiters.len(),
-            leases_total: self.leases_total,
-            waits_total: self.waits_total,
-            wait_time_total: self.wait_time_total,
-            grown_total: self.grown_total,
-            given_back_total: self.given_back_total,
-            shortages_total: self.shortages_total,
+            oldest_wait,
+            oldest_wait_bytes,
+            leases_total: self.totals.leases,
+            waits_total: self.totals.waits,
+            wait_time_total: self.totals.wait_time + waiting,
+            passed_total: self.totals.passed,
+            grown_total: self.totals.grown,
+            given_back_total: self.totals.given_back,
+            shortages_total: self.totals.shortages,
             closed: self.closed,
         }
     }
 
     /// What can be said without waiting and without growing.
-    fn take_now(&mut self, length: usize, pages: usize) -> Option<Result<Grant, LeaseError>> {
+    fn take_now(&mut self, queue: u32, request: &Request) -> Option<Result<Grant, LeaseError>> {
         if self.closed {
-            return Some(Err(LeaseError::new(length, Cause::Closed)));
+            return Some(Err(LeaseError::new(request.length, Cause::Closed)));
         }
-        // Nobody overtakes the head of the queue, whatever its size.
-        if !self.waiters.is_empty() {
+        if self.waiters.is_empty() {
+            return self.take(queue, request.pages).map(Ok);
+        }
+        // Nobody overtakes one of the same size.
+        if self.waiters.is_before(queue, request.length) {
             return None;
         }
-        self.allocate(pages).map(Ok)
+        self.pass(queue, request.pages).map(Ok)
     }
 
-    fn allocate(&mut self, pages: usize) -> Option<Grant> {
+    /// Pages for who comes first.
+    pub(crate) fn take(&mut self, queue: u32, pages: usize) -> Option<Grant> {
+        if !self.admits(queue, pages) {
+            return None;
+        }
         let grant = self.slots.allocate(pages)?;
-        self.leases_total += 1;
-        Some(grant)
+        Some(self.count(grant, queue))
     }
 
-    fn plan(&self, pages: usize, attempted: bool) -> Plan {
-        let need = pages * PAGE;
-        let limit = self.ceiling();
-        if need > limit {
-            return Plan::Fail(Cause::TooLarge { limit });
+    /// Pages for one that passes the request whose turn it is. That request loses little by it:
+    ///
+    /// - At most a quarter of what the pool may have is out at any time to those who passed it.
+    /// - Nobody passes any more when only those who passed stand in the way of its range.
+    /// - A group within its reserve takes what was never the others'.
+    fn pass(&mut self, queue: u32, pages: usize) -> Option<Grant> {
+        let capacity = self.capacity();
+        if self.slots.leased() == self.slots.live() {
+            return None;
         }
-        if self.growing {
-            return Plan::Wait;
+        if !self.waiters.is_reserved(queue, pages, capacity) {
+            let quarter = self.slots.passed() + pages <= capacity / 4;
+            let hopeless = self.slots.keep_range() || self.growing;
+            if !quarter || !hopeless || !self.admits(queue, pages) {
+                return None;
+            }
         }
-        let room = self.config.limit.saturating_sub(self.slots.mapped());
-        let vacant = self.slots.vacant().filter(|_| room >= need);
-        let nothing_out = self.slots.is_nothing_out();
-        let patient = self.shortage.as_ref().is_some_and(|shortage| shortage.patience > 0);
-        let may_grow = !patient || (nothing_out && !attempted);
-        if let Some(id) = vacant.filter(|_| may_grow) {
-            let length = self.affordable.min(room).max(need);
-            return Plan::Grow(Growth { id, length, least: need });
-        }
-        if self.slots.arenas().any(|(_, arena)| arena.map.pages() >= pages) {
-            return Plan::Wait;
-        }
-        let missing = if patient { need } else { need.saturating_sub(room).max(1) };
-        let idle = self.slots.idle(missing);
-        if !idle.is_empty() {
-            return Plan::Retire(idle);
-        }
-        match &self.shortage {
-            Some(shortage) if nothing_out => Plan::Fail(self.shortage_cause(shortage.short)),
-            _ => Plan::Wait,
-        }
+        let grant = self.slots.allocate_passing(pages)?;
+        self.totals.passed += 1;
+        Some(self.count(grant, queue))
     }
 
-    fn shortage_cause(&self, short: Short) -> Cause {
-        let mapped = self.slots.mapped();
-        match short {
-            Short::Locked => Cause::LockedMemory { limit: locked_memory_limit(), pinned: mapped },
-            Short::Mapped(errno) => Cause::OutOfMemory { errno, mapped },
+    #[inline(always)]
+    fn count(&mut self, grant: Grant, queue: u32) -> Grant {
+        self.totals.leases += 1;
+        self.steady.note(self.slots.leased());
+        if self.waiters.has_groups() || !self.waiters.is_empty() {
+            self.waiters.note_grant(queue, grant.pages as usize);
         }
+        Grant { queue, ..grant }
     }
 
-    /// The most bytes that one request could ever get.
-    fn ceiling(&self) -> usize {
-        if self.slots.is_used_up() {
-            return 0;
+    /// Whether `pages` more for a queue leave room for what the others have reserved. What could
+    /// not be met otherwise takes of the reserves.
+    #[inline]
+    pub(crate) fn admits(&self, queue: u32, pages: usize) -> bool {
+        if !self.waiters.has_groups() {
+            return true;
         }
-        self.config.limit.saturating_sub(self.slots.leaked()).min(LARGEST_ARENA)
+        let capacity = self.capacity();
+        let kept = self.waiters.kept_from(queue, capacity);
+        pages + kept > capacity || self.slots.leased() / PAGE + pages + kept <= capacity
     }
 
-    fn begin_growth(&mut self, growth: Growth) -> Step {
-        self.growing = true;
-        Step::Grow(growth)
+    /// The pages that the pool can have: no more than it has, while memory is short.
+    fn capacity(&self) -> usize {
+        let bytes = match self.shortage {
+            Some(_) => self.slots.live(),
+            None => self.config.limit.saturating_sub(self.slots.leaked()),
+        };
+        bytes / PAGE
     }
 
-    fn forget_shortage(&mut self) {
-        self.shortage = None;
-        self.affordable = self.config.arena;
-    }
-
-    /// Answers those whose turn it is, in order, as far as free pages go. If the one that then
-    /// stands at the head has something to do itself (to grow, say), it is woken once for that.
-    fn serve(&mut self) {
-        if self.closed {
-            return;
+    /// Whose turn it is. A turn lasts until the request is answered or gone.
+    fn turn(&mut self) -> Option<(Ticket, usize)> {
+        if let Some(turn) = self.waiters.turn() {
+            return Some(turn);
         }
-        while let Some((ticket, length)) = self.waiters.head() {
-            let pages = length.div_ceil(PAGE);
-            let Some(grant) = self.allocate(pages) else {
-                if !matches!(self.plan(pages, false), Plan::Wait) {
-                    self.outbox.wake.extend(self.waiters.take_head_waker());
-                }
-                return;
-            };
-            let departure = self.waiters.answer(ticket, Ok(grant));
-            self.depart(Some(departure), true);
+        let next = self.waiters.choose();
+        self.slots.begin_turn(next.map_or(0, |(_, length)| pages_of(length)));
+        next
+    }
+
+    /// Answers those whose turn it is, one after another, as far as free pages go, and then those
+    /// who may pass. If the one that then has its turn has something to do itself (to grow, say),
+    /// it is woken once for that.
+    #[inline]
+    pub(crate) fn serve(&mut self) {
+        if !self.closed && (!self.waiters.is_empty() || self.slots.has_turn()) {
+            self.serve_waiters();
         }
     }
 
-    fn now(&self) -> Instant {
+    fn serve_waiters(&mut self) {
+        while let Some((ticket, length)) = self.turn() {
+            let pages = pages_of(length);
+            if let Some(grant) = self.take(ticket.queue, pages) {
+                self.answer(ticket, Ok(grant));
+                continue;
+            }
+            let attempted = self.waiters.is_attempted(ticket);
+            if !matches!(self.plan(ticket.queue, pages, attempted), Plan::Wait) {
+                self.outbox.wake.extend(self.waiters.take_turn_waker());
+            }
+            break;
+        }
+        while self.waiters.len() > 1 && self.serve_one_behind() {}
+    }
+
+    /// Answers one of those who may pass.
+    fn serve_one_behind(&mut self) -> bool {
+        if self.slots.leased() == self.slots.live() {
+            return false;
+        }
+        let behind = self.waiters.behind().into_iter();
+        let mut grants = behind.filter_map(|(ticket, length)| {
+            Some((ticket, self.pass(ticket.queue, pages_of(length))?))
+        });
+        let Some((ticket, grant)) = grants.next() else { return false };
+        self.answer(ticket, Ok(grant));
+        true
+    }
+
+    pub(crate) fn now(&self) -> Instant {
         self.registrar.as_ref().map_or_else(Instant::now, |registrar| registrar.now())
+    }
+
+    /// What this user may lock; `None` without a limit.
+    pub(crate) fn locked_memory_limit(&self) -> Option<u64> {
+        self.registrar.as_ref().and_then(|registrar| registrar.locked_memory_limit())
+    }
+
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Result<Grant, LeaseError>) {
+        let departure = self.waiters.answer(ticket, answer);
+        self.depart(Some(departure), true);
     }
 
     fn depart(&mut self, departure: Option<Departure>, wake: bool) {
         let Some(departure) = departure else { return };
         if let Some(since) = departure.since {
-            self.wait_time_total += self.now().saturating_duration_since(since);
+            self.totals.wait_time += self.now().saturating_duration_since(since);
         }
         let wakers = if wake { &mut self.outbox.wake } else { &mut self.outbox.discard };
         wakers.extend(departure.waker);
@@ -421,9 +435,10 @@ impl State {
             let old = self.waiters.replace_waker(ticket, waker);
             self.outbox.discard.extend(old);
         }
+        self.waiters.forget_attempt(ticket);
         let now = self.now();
         if self.waiters.start_clock(ticket, now) {
-            self.waits_total += 1;
+            self.totals.waits += 1;
         }
         Step::Wait
     }

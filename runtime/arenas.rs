@@ -6,22 +6,34 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
 
 use crate::context;
+use crate::growth::{Grower, Growth};
 use crate::inbox::Message;
 use crate::kernel::{ArenaEntry, Donor, Kernel, System};
 use crate::registry::Remote;
+use crate::start_error::StartError;
 use crate::telling::tell;
+use crate::time::clock::Clock;
+use crate::uring;
+
+/// How long locked memory that another ring has just given back may take to arrive, about.
+const LATE_MEMORY: Duration = Duration::from_millis(512);
 
 /// The master table of a runtime's pool.
 pub(crate) struct Arenas {
     system: Arc<dyn System>,
+    clock: Arc<Clock>,
     master: Mutex<Master>,
+    grower: Arc<Grower>,
+    /// That locked memory is short has been said.
+    told: AtomicBool,
     /// Weak, because a lease may outlive the shards, whose events would stay open with it.
     shards: OnceLock<Vec<Weak<Remote>>>,
     this: Weak<Arenas>,
@@ -29,7 +41,8 @@ pub(crate) struct Arenas {
 
 #[derive(Default)]
 struct Master {
-    /// Made when the first arena is registered: a service that leases nothing pays nothing.
+    /// Made at the start, or, where locked memory was short then, when the first arena is
+    /// registered.
     donor: Option<Box<dyn Donor>>,
     entries: Vec<ArenaEntry>,
     closed: bool,
@@ -42,13 +55,48 @@ impl fmt::Debug for Arenas {
 }
 
 impl Arenas {
-    pub(crate) fn new(system: Arc<dyn System>) -> Arc<Arenas> {
+    pub(crate) fn new(system: Arc<dyn System>, clock: Arc<Clock>) -> Arc<Arenas> {
         Arc::new_cyclic(|this| Arenas {
             system,
+            clock,
+            grower: Arc::default(),
+            told: AtomicBool::new(false),
             master: Mutex::new(Master::default()),
             shards: OnceLock::new(),
             this: this.clone(),
         })
+    }
+
+    /// Makes the master table, while there are descriptors: whoever leases later needs none.
+    ///
+    /// # Errors
+    ///
+    /// Where there are none now. What else goes wrong is told to who leases: others don't need it.
+    pub(crate) fn open(&self) -> Result<(), StartError> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let error = match self.system.donor() {
+                Ok(donor) => {
+                    self.lock().donor = Some(donor);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => {
+                    return Err(StartError::TooManyOpenFiles { limit: uring::open_files_limit() });
+                }
+                // A ring that was closed gives its locked memory back some milliseconds later.
+                Some(libc::ENOMEM) if self.system.may_block() && pause < LATE_MEMORY => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                _ => {
+                    tell!(warn, %error, "there is no table of registered buffers yet");
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Tells which shards may attach arenas. Called once, when all of them have booted.
@@ -82,6 +130,7 @@ impl Arenas {
 
     /// Unpins everything. Called when every shard has ended.
     pub(crate) fn close(&self) {
+        self.grower.close();
         let mut master = self.lock();
         master.closed = true;
         if let Some(donor) = master.donor.take() {
@@ -98,8 +147,28 @@ impl Drop for Arenas {
     }
 }
 
-impl Registrar for Arenas {
-    fn register(&self, arena: ArenaId, address: NonNull<u8>, length: usize) -> io::Result<()> {
+impl Arenas {
+    /// Says once that locked memory is short; later it shows in the pool's `Occupancy`.
+    fn tell_of_shortage(&self, error: &io::Error, asked: usize) {
+        if error.raw_os_error() == Some(libc::ENOMEM) && !self.told.swap(true, Ordering::Relaxed) {
+            let limit = self.system.locked_memory_limit();
+            tell!(
+                warn,
+                asked,
+                limit,
+                "locked memory is short, which all rings and processes of the user share: the pool \
+                 goes on with less; raise RLIMIT_MEMLOCK (`ulimit -l`), make the pool smaller, or \
+                 grant CAP_IPC_LOCK"
+            );
+        }
+    }
+
+    fn register_everywhere(
+        &self,
+        arena: ArenaId,
+        address: NonNull<u8>,
+        length: usize,
+    ) -> io::Result<()> {
         assert!(usize::from(arena.slot) < ARENA_SLOTS);
         let mut master = self.lock();
         if master.closed {
@@ -123,9 +192,40 @@ impl Registrar for Arenas {
         }
         attached
     }
+}
+
+impl Registrar for Arenas {
+    fn register(&self, arena: ArenaId, address: NonNull<u8>, length: usize) -> io::Result<()> {
+        let registered = self.register_everywhere(arena, address, length);
+        registered.inspect_err(|error| self.tell_of_shortage(error, length))
+    }
 
     fn now(&self) -> Instant {
         self.system.now()
+    }
+
+    fn start(&self, work: Box<dyn FnOnce() + Send>) {
+        // Where every shard registers by itself, the one that is running has to do it.
+        let cloned = self.lock().donor.as_ref().is_none_or(|donor| donor.can_be_cloned());
+        if cloned {
+            self.grower.start(&*self.system, Growth { work, hold: self.clock.held() });
+        } else {
+            work();
+        }
+    }
+
+    fn pause(&self, length: Duration) -> bool {
+        // On a shard nothing waits, and a simulated machine gives nothing back late.
+        let is_shard = context::with_shard(|shard| shard.is_some());
+        self.system.may_block() && !is_shard && self.grower.pause(length)
+    }
+
+    fn locked_memory_limit(&self) -> Option<u64> {
+        self.system.locked_memory_limit()
+    }
+
+    fn huge_bytes(&self, address: NonNull<u8>, length: usize) -> usize {
+        self.system.huge_bytes(address, length)
     }
 
     fn retire(&self, retiring: Retiring) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ringhold_buffers::{PoolConfig, foreign};
 
 use crate::kernel::{KernelConfig, System};
+use crate::pools::NAMED_MAX;
 use crate::runtime::{self, Runtime};
 use crate::start_error::StartError;
 use crate::uring::Linux;
@@ -31,6 +32,8 @@ pub struct Builder {
     pub(crate) kernel: KernelConfig,
     pub(crate) pool: Option<PoolConfig>,
     pub(crate) pool_limit: Option<usize>,
+    pub(crate) pool_prefill: Option<usize>,
+    pub(crate) named_pools: Vec<(String, PoolConfig)>,
     pub(crate) drain_deadline: Duration,
     pub(crate) blocking_threads_max: usize,
     pub(crate) blocking_keep_alive: Duration,
@@ -92,6 +95,8 @@ impl Builder {
             kernel: KernelConfig::default(),
             pool: None,
             pool_limit: None,
+            pool_prefill: None,
+            named_pools: Vec::new(),
             drain_deadline: Duration::from_secs(1),
             blocking_threads_max: 512,
             blocking_keep_alive: Duration::from_secs(10),
@@ -173,6 +178,24 @@ impl Builder {
     /// How many bytes of registered buffers the pool may grow to.
     pub fn pool_limit(&mut self, bytes: usize) -> &mut Builder {
         self.pool_limit = Some(bytes);
+        self
+    }
+
+    /// How many bytes of the pool are mapped and registered before the runtime starts, and stay.
+    ///
+    /// Without it the pool grows when it is needed, on a thread of its own; who asks first waits
+    /// some milliseconds. Where memory is short, the runtime starts with what there is, and says so
+    /// in a warning.
+    pub fn pool_prefill(&mut self, bytes: usize) -> &mut Builder {
+        self.pool_prefill = Some(bytes);
+        self
+    }
+
+    /// Gives the runtime another pool, to be asked for by
+    /// [`buffers::named_pool`](crate::named_pool): with memory of its own, which what is leased of
+    /// the runtime's own pool can't use up. There can be three.
+    pub fn named_pool(&mut self, name: impl Into<String>, config: PoolConfig) -> &mut Builder {
+        self.named_pools.push((name.into(), config));
         self
     }
 
@@ -350,6 +373,15 @@ impl Builder {
                  the {submissions} submissions and at most {}, not {completions}",
                 2 * SUBMISSIONS_MAX
             ));
+        }
+        if self.named_pools.len() > NAMED_MAX {
+            let count = self.named_pools.len();
+            return wrong(format!("a runtime has up to {NAMED_MAX} named pools, not {count}"));
+        }
+        for (index, (name, _)) in self.named_pools.iter().enumerate() {
+            if self.named_pools[..index].iter().any(|(other, _)| other == name) {
+                return wrong(format!("two pools have the name {name:?}"));
+            }
         }
         if self.start_paused && self.shard_count() > 1 {
             return wrong(format!(

@@ -15,7 +15,8 @@ use crate::driver::DriverCounts;
 use crate::inbox::{Adoption, Message};
 use crate::kernel::System;
 use crate::park;
-use crate::pool::Sweeper;
+use crate::pool::NamedPool;
+use crate::pools::Pools;
 use crate::random::SharedRandom;
 use crate::registry::{Remote, Standing};
 use crate::shard::Shard;
@@ -32,11 +33,10 @@ pub struct Handle {
 pub(crate) struct Shared {
     pub(crate) system: Arc<dyn System>,
     pub(crate) shards: Vec<Arc<Remote>>,
-    pub(crate) pool: Pool,
+    pub(crate) pools: Pools,
     pub(crate) arenas: Arc<Arenas>,
     pub(crate) blocking: BlockingPool,
     pub(crate) clock: Arc<Clock>,
-    pub(crate) sweeper: Sweeper,
     pub(crate) next: AtomicUsize,
     /// For threads that are no shard.
     pub(crate) random: SharedRandom,
@@ -229,7 +229,14 @@ impl Handle {
 
     /// The runtime's pool of registered buffers.
     pub fn pool(&self) -> &Pool {
-        &self.shared.pool
+        self.shared.pools.main()
+    }
+
+    /// The pool of this name, which [`Builder::named_pool`](crate::Builder::named_pool) has given
+    /// the runtime; `None` if there is none.
+    pub fn named_pool(&self, name: &str) -> Option<NamedPool> {
+        let pool = self.shared.pools.named(name)?.clone();
+        Some(NamedPool { handle: self.clone(), pool })
     }
 
     /// What kind of scheduler this is, for code that asks tokio's question.
@@ -300,6 +307,7 @@ pub enum RuntimeFlavor {
 
 /// Counts of a runtime as it stands.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RuntimeMetrics {
     handle: Handle,
 }

@@ -243,6 +243,13 @@ impl Default for KernelConfig {
     }
 }
 
+impl KernelConfig {
+    /// That of a ring which is never used for I/O.
+    pub(crate) fn smallest(&self) -> KernelConfig {
+        KernelConfig { submissions: 1, completions: 2, ..*self }
+    }
+}
+
 /// Where kernels come from: Linux, or a simulated machine.
 pub trait System: Send + Sync + 'static {
     /// Makes a kernel for the calling thread, the only one that may use it.
@@ -261,6 +268,17 @@ pub trait System: Send + Sync + 'static {
     fn now(&self) -> Instant;
     /// What this process's user may lock, in bytes; `None` without a limit.
     fn locked_memory_limit(&self) -> Option<u64>;
+    /// About what this process's user is charged for a ring, in bytes, where rings are charged.
+    fn ring_bytes(&self, config: &KernelConfig) -> u64 {
+        let _ = config;
+        0
+    }
+    /// How many bytes of a mapped range are in huge pages; 0 where that can't be known, or must not
+    /// differ from run to run.
+    fn huge_bytes(&self, address: NonNull<u8>, length: usize) -> usize {
+        let _ = (address, length);
+        0
+    }
     /// What a generator of random numbers begins with: asked once for each shard, in their order,
     /// and then for the generator of the runtime's other threads. A simulation gives the same
     /// answers for the same run.

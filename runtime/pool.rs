@@ -1,27 +1,25 @@
-//! The pool of the current runtime, and the giving back of what has gone idle.
+//! Leases of the current runtime's pools.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::{Lease, LeaseError, LeaseFuture, Occupancy, Pool, PoolConfig};
+use ringhold_buffers::{Lease, LeaseError, LeaseFuture, Occupancy, Pool};
 
 use crate::context;
 use crate::handle::Handle;
-use crate::kernel::System;
 use crate::task::budget;
-
-/// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next
-/// is given back.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Waits its turn for `length` bytes of the current runtime's pool.
 ///
 /// The lease is empty, its capacity is `length`, and its memory is 4096-aligned and registered with
-/// the kernel. It goes back when it is dropped, on any thread. Waiting is first come, first served,
-/// across sizes.
+/// the kernel. It goes back when it is dropped, on any thread.
+///
+/// Waiting is first come, first served among the tasks of one
+/// [`TaskGroup`](crate::task::TaskGroup), and by shares among groups; a group's reserve is there
+/// for it alone. While a large request waits for a range that is not there, smaller ones may pass
+/// it, under bounds that keep it from being starved: see [`Pool`]. Where the pool has to grow, that
+/// happens on a thread of its own.
 ///
 /// # Errors
 ///
@@ -43,8 +41,24 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 #[track_caller]
 pub fn lease(length: usize) -> Leasing {
     let handle = current();
-    handle.shared().sweeper.watch(&handle);
-    Leasing { waiting: handle.pool().lease(length) }
+    handle.shared().pools.watch(&handle);
+    lease_of(handle.pool(), length)
+}
+
+/// Asks as the group of tasks that is current.
+fn lease_of(pool: &Pool, length: usize) -> Leasing {
+    let waiting = match context::has_group().then(context::group).flatten() {
+        Some(group) => pool.lease_in(group.leasing(), length),
+        None => pool.lease(length),
+    };
+    Leasing { waiting }
+}
+
+fn try_lease_of(pool: &Pool, length: usize) -> Result<Lease, LeaseError> {
+    match context::has_group().then(context::group).flatten() {
+        Some(group) => pool.try_lease_in(group.leasing(), length),
+        None => pool.try_lease(length),
+    }
 }
 
 /// The future of [`lease()`].
@@ -69,6 +83,8 @@ impl Future for Leasing {
 
 /// As [`lease()`], without waiting.
 ///
+/// Where the pool has to grow, that happens here and now, which takes milliseconds for some MiB.
+///
 /// # Errors
 ///
 /// As [`lease()`], and of the kind `Full` where that one would wait.
@@ -79,8 +95,8 @@ impl Future for Leasing {
 #[track_caller]
 pub fn try_lease(length: usize) -> Result<Lease, LeaseError> {
     let handle = current();
-    handle.shared().sweeper.watch(&handle);
-    handle.pool().try_lease(length)
+    handle.shared().pools.watch(&handle);
+    try_lease_of(handle.pool(), length)
 }
 
 /// What the current runtime's pool holds at this moment, and what it has counted.
@@ -103,67 +119,72 @@ pub fn pool() -> Pool {
     current().pool().clone()
 }
 
+/// The pool of this name, which [`Builder::named_pool`](crate::Builder::named_pool) has given the
+/// current runtime; `None` if there is none.
+///
+/// # Panics
+///
+/// Where no runtime is entered.
+#[track_caller]
+pub fn named_pool(name: &str) -> Option<NamedPool> {
+    current().named_pool(name)
+}
+
+/// A pool of a runtime beside its own: what is leased of it is good for the same operations, on
+/// every shard, and whatever happens to the runtime's own pool leaves it as it is.
+///
+/// ```
+/// use ringhold_buffers::PoolConfig;
+/// use ringhold_runtime::{Builder, lease, named_pool};
+///
+/// let log = PoolConfig::new().limit(64 << 10).arena(64 << 10);
+/// Builder::new_current_thread().pool_limit(64 << 10).named_pool("log", log).run(async {
+///     let all = lease(64 << 10).await?;
+///     let record = named_pool("log").expect("it was configured").lease(4096).await?;
+///     assert_eq!((all.capacity(), record.capacity()), (64 << 10, 4096));
+///     assert!(named_pool("cache").is_none());
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct NamedPool {
+    pub(crate) handle: Handle,
+    pub(crate) pool: Pool,
+}
+
+impl NamedPool {
+    /// As [`lease()`], of this pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`lease()`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`lease()`].
+    pub fn lease(&self, length: usize) -> Leasing {
+        self.handle.shared().pools.watch(&self.handle);
+        lease_of(&self.pool, length)
+    }
+
+    /// As [`try_lease()`], of this pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_lease()`].
+    pub fn try_lease(&self, length: usize) -> Result<Lease, LeaseError> {
+        self.handle.shared().pools.watch(&self.handle);
+        try_lease_of(&self.pool, length)
+    }
+
+    /// What it holds at this moment, and what it has counted.
+    pub fn occupancy(&self) -> Occupancy {
+        self.pool.occupancy()
+    }
+}
+
 #[track_caller]
 fn current() -> Handle {
     context::handle_or_panic()
-}
-
-/// Looks for idle arenas for as long as there are any to look at; an idle runtime isn't woken for
-/// it.
-#[derive(Debug)]
-pub(crate) struct Sweeper {
-    sweeping: AtomicBool,
-    /// Bytes that the pool keeps even when they are idle.
-    keep: usize,
-}
-
-impl Sweeper {
-    pub(crate) fn new(keep: usize) -> Sweeper {
-        Sweeper { sweeping: AtomicBool::new(false), keep }
-    }
-
-    #[inline]
-    pub(crate) fn watch(&self, handle: &Handle) {
-        if !self.sweeping.load(Ordering::Relaxed) {
-            self.start(handle);
-        }
-    }
-
-    #[cold]
-    fn start(&self, handle: &Handle) {
-        // A paused clock would jump to the sweeper's timers.
-        if handle.clock().is_paused() || self.sweeping.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let shared = std::sync::Arc::downgrade(handle.shared());
-        handle.spawn(async move {
-            loop {
-                crate::time::sleep(SWEEP_INTERVAL).await;
-                let Some(shared) = shared.upgrade() else { return };
-                let sweeping = shared.pool.sweep();
-                let Occupancy { mapped, waiters, .. } = shared.pool.occupancy();
-                // What is leased now goes idle later, and who waits may be met by memory that
-                // others gave back.
-                if !sweeping && mapped <= shared.sweeper.keep && waiters == 0 {
-                    shared.sweeper.sweeping.store(false, Ordering::SeqCst);
-                    return;
-                }
-            }
-        });
-    }
-}
-
-/// The pool that a runtime has if its builder says nothing: half of what the user may lock, so that
-/// a second process of the same user can start as well, and 64 MiB a shard where nothing limits it.
-pub(crate) fn default_config(system: &dyn System, shards: usize) -> PoolConfig {
-    const MIB: usize = 1 << 20;
-    match system.locked_memory_limit() {
-        None => PoolConfig::new().limit(64 * MIB * shards).arena(4 * MIB),
-        Some(limit) => {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let half = (limit / 2).min(64 * MIB * shards);
-            let arena = (half / 8).next_power_of_two().clamp(64 << 10, 4 * MIB);
-            PoolConfig::new().limit(half.max(64 << 10)).arena(arena)
-        }
-    }
 }

@@ -3,33 +3,28 @@
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringhold_buffers::foreign;
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
-use ringhold_buffers::{Pool, foreign};
 
 use crate::arenas::Arenas;
-use crate::blocking::BlockingPool;
 use crate::builder::Builder;
 use crate::context::{self, HandleScope, ShardScope};
-use crate::handle::{EnterGuard, Handle, Shared, no_nested_block_on};
+use crate::handle::{EnterGuard, Handle, no_nested_block_on};
 use crate::handover::{Giver, Taker, handover};
 use crate::inbox::Message;
-use crate::kernel::System;
-use crate::pool::{Sweeper, default_config};
-use crate::random::SharedRandom;
+use crate::plan::Plan;
 use crate::registry::Remote;
 use crate::shard::Shard;
 use crate::start_error::StartError;
 use crate::task::{JoinHandle, budget, coop};
 use crate::telling::tell;
 use crate::threads;
-use crate::time::clock::Clock;
 use crate::uring;
 
 /// A running runtime. Dropping it shuts it down.
@@ -95,55 +90,6 @@ impl Ends {
 /// What a shard's thread is told once all have booted.
 struct Start {
     handle: Handle,
-}
-
-/// What the parts of a runtime are made from.
-pub(crate) struct Plan {
-    system: Arc<dyn System>,
-    clock: Arc<Clock>,
-    arenas: Arc<Arenas>,
-}
-
-impl Plan {
-    pub(crate) fn of(builder: &Builder) -> Plan {
-        let system = builder.system.clone();
-        let clock = Clock::new(system.clone());
-        if builder.start_paused {
-            clock.pause();
-        }
-        Plan { arenas: Arenas::new(system.clone()), clock, system }
-    }
-
-    pub(crate) fn boot(&self, builder: &Builder) -> Result<Shard, StartError> {
-        let kernel = self.system.boot(&builder.kernel)?;
-        Ok(Shard::new(kernel, self.arenas.clone(), self.clock.clone(), self.system.seed()))
-    }
-
-    pub(crate) fn share(self, builder: &Builder, shards: Vec<Arc<Remote>>) -> Handle {
-        self.arenas.set_shards(&shards);
-        let mut config = builder.pool.clone();
-        let config = config.take().unwrap_or_else(|| default_config(&*self.system, shards.len()));
-        let config = match builder.pool_limit {
-            Some(limit) => config.limit(limit),
-            None => config,
-        };
-        let sweeper = Sweeper::new(config.keep);
-        Handle::new(Arc::new(Shared {
-            pool: Pool::new(config, self.arenas.clone()),
-            blocking: BlockingPool::new(
-                builder.blocking_threads_max,
-                builder.blocking_keep_alive,
-                builder.hooks.clone(),
-            ),
-            random: SharedRandom::new(self.system.seed()),
-            system: self.system,
-            shards,
-            arenas: self.arenas,
-            clock: self.clock,
-            sweeper,
-            next: AtomicUsize::new(0),
-        }))
-    }
 }
 
 /// The shards that have threads of their own, and what makes each of them turn.
@@ -269,7 +215,15 @@ pub(crate) fn start(builder: &mut Builder) -> Result<Runtime, StartError> {
     let plan = Plan::of(builder);
     let ends = Arc::new(Ends::default());
     let (remotes, starts) = start_threads(builder, &plan, &ends, 0).inspect_err(|_| ends.wait())?;
-    let handle = plan.share(builder, remotes);
+    let handle = match plan.share(builder, remotes) {
+        Ok(handle) => handle,
+        Err(error) => {
+            // The shards never get their start.
+            drop(starts);
+            ends.wait();
+            return Err(error);
+        }
+    };
     for start in starts {
         start.give(Start { handle: handle.clone() });
     }
@@ -294,7 +248,15 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
     };
     let mut shards = vec![shard.remote().clone()];
     shards.extend(remotes);
-    let handle = plan.share(builder, shards);
+    let handle = match plan.share(builder, shards) {
+        Ok(handle) => handle,
+        Err(error) => {
+            drop(starts);
+            shard.shut_down(Instant::now());
+            ends.wait();
+            return Err(error);
+        }
+    };
     for start in starts {
         start.give(Start { handle: handle.clone() });
     }
@@ -474,10 +436,7 @@ impl Runtime {
             state.arenas = Some(shared.arenas.clone());
         }
         drop(state);
-        shared.pool.close();
-        if leaked {
-            shared.pool.leak();
-        }
+        shared.pools.close(leaked);
         if running == 0 {
             shared.arenas.close();
         }

@@ -46,6 +46,14 @@ pub enum StartError {
         /// About what one ring of the configured size is charged, in bytes.
         needed: u64,
     },
+    /// The rings fit into what the user may lock, and nothing that could be leased does beside them
+    /// (`ENOMEM`), whatever other processes give back.
+    NoRoomForLeases {
+        /// The limit in bytes.
+        limit: u64,
+        /// About what the rings and one page take, in bytes.
+        needed: u64,
+    },
     /// The process has too many files open (`EMFILE`).
     TooManyOpenFiles {
         /// `RLIMIT_NOFILE`.
@@ -83,7 +91,9 @@ impl StartError {
             StartError::ForbiddenBySeccomp | StartError::ForbiddenBySysctl { .. } => {
                 io::ErrorKind::PermissionDenied
             }
-            StartError::LockedMemory { .. } => io::ErrorKind::OutOfMemory,
+            StartError::LockedMemory { .. } | StartError::NoRoomForLeases { .. } => {
+                io::ErrorKind::OutOfMemory
+            }
             StartError::TooManyOpenFiles { .. } => io::ErrorKind::QuotaExceeded,
             StartError::InvalidConfiguration(_) => io::ErrorKind::InvalidInput,
             StartError::Thread(error) | StartError::Other(error) => error.kind(),
@@ -139,10 +149,17 @@ impl fmt::Display for StartError {
                 "there is no memory for a ring of about {needed} bytes (ENOMEM): free memory, \
                  raise the control group's limit, or use fewer shards or smaller rings"
             ),
+            StartError::NoRoomForLeases { limit, needed } => write!(
+                f,
+                "the limit of locked memory ({limit} bytes for this user, over all processes) \
+                 leaves no room for a lease beside the rings: about {needed} bytes are needed for \
+                 them and one page (ENOMEM); raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK= in a \
+                 unit), use fewer shards or smaller rings, or give the process CAP_IPC_LOCK"
+            ),
             StartError::TooManyOpenFiles { limit } => write!(
                 f,
                 "too many open files (EMFILE; the limit is {limit}): a shard needs two \
-                 descriptors; raise RLIMIT_NOFILE (`ulimit -n`) or close files"
+                 descriptors and the pool one; raise RLIMIT_NOFILE (`ulimit -n`) or close files"
             ),
             StartError::Thread(error) => write!(
                 f,

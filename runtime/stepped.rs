@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::builder::Builder;
 use crate::context::{HandleScope, ShardScope};
 use crate::handle::Handle;
-use crate::runtime::Plan;
+use crate::plan::Plan;
 use crate::shard::Shard;
 use crate::task::JoinHandle;
 
@@ -35,7 +35,7 @@ impl Builder {
             shards.push(Some(plan.boot(self)?));
         }
         let remotes = shards.iter().flatten().map(|shard| shard.remote().clone()).collect();
-        let handle = plan.share(self, remotes);
+        let handle = plan.share(self, remotes)?;
         Ok(Stepped { handle, shards, leaked: false })
     }
 }
@@ -107,10 +107,7 @@ impl Stepped {
             "a runtime was finished before its shards"
         );
         let shared = Arc::clone(self.handle.shared());
-        shared.pool.close();
-        if self.leaked {
-            shared.pool.leak();
-        }
+        shared.pools.close(self.leaked);
         shared.arenas.close();
         !self.leaked
     }

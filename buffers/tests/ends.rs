@@ -5,10 +5,10 @@ mod fake;
 use std::sync::Arc;
 
 use fake::Fake;
-use ringhold_buffers::{ARENA_SLOTS, LeaseErrorKind, PAGE, Pool, PoolConfig, Registrar};
+use ringhold_buffers::{LeaseErrorKind, PAGE, POOL_SLOTS, Pool, PoolConfig, Registrar};
 
 fn pool(fake: &Arc<Fake>) -> Pool {
-    let config = PoolConfig::new().limit(ARENA_SLOTS * PAGE).arena(PAGE).keep(0);
+    let config = PoolConfig::new().limit(POOL_SLOTS * PAGE).arena(PAGE).keep(0);
     Pool::new(config, fake.clone())
 }
 
@@ -24,7 +24,7 @@ fn a_pool_all_of_whose_slots_are_leaked_says_so() {
     let fake = Fake::new(usize::MAX);
     fake.hold_retiring();
     let pool = pool(&fake);
-    for leaked in 1..=ARENA_SLOTS {
+    for leaked in 1..=POOL_SLOTS {
         retire_one(&pool);
         // Dropped and not completed: nobody knows whether a table still reaches them.
         drop(fake.take_retiring());
@@ -33,7 +33,7 @@ fn a_pool_all_of_whose_slots_are_leaked_says_so() {
     let error = pool.try_lease(1).expect_err("there is no slot for an arena");
     assert_eq!(error.kind(), LeaseErrorKind::TooLarge);
     // It is still there, and nobody gets it.
-    assert_eq!((pool.occupancy().mapped, pool.occupancy().free), (ARENA_SLOTS * PAGE, 0));
+    assert_eq!((pool.occupancy().mapped, pool.occupancy().free), (POOL_SLOTS * PAGE, 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod fake;
 
 use fake::{Fake, Waiting};
 use ringhold_buffers::{
-    ARENA_SLOTS, ArenaId, Lease, LeaseErrorKind, PAGE, Pool, PoolConfig, Registrar,
+    ArenaId, Lease, LeaseErrorKind, PAGE, POOL_SLOTS, Pool, PoolConfig, Registrar,
 };
 
 const KIB: usize = 1024;
@@ -240,7 +240,7 @@ fn the_table_is_never_full_before_the_limit_is_reached() {
     let fake = Fake::new(usize::MAX);
     let pool = pool(&fake, 130 * PAGE, PAGE);
     let held: Vec<Lease> = (0..130).map(|_| pool.try_lease(PAGE).unwrap()).collect();
-    assert!(pool.occupancy().arenas <= ARENA_SLOTS);
+    assert!(pool.occupancy().arenas <= POOL_SLOTS);
     assert_eq!((pool.occupancy().leased, fake.pinned()), (130 * PAGE, 130 * PAGE));
     drop(held);
 }
@@ -300,4 +300,15 @@ fn a_registrar_that_panics_leaves_a_pool_that_can_grow() {
     drop(waiting);
     assert_eq!((pool.occupancy().waiters, pool.occupancy().mapped), (0, 0));
     assert_eq!(pool.try_lease(1).unwrap().arena().unwrap().slot, 0);
+}
+
+#[test]
+fn an_arena_that_is_made_for_large_leases_holds_hardly_more_than_they_take() {
+    let fits = |length: usize| {
+        let pool = Pool::unregistered(PoolConfig::new().limit(4096 * KIB).arena(1024 * KIB));
+        std::iter::from_fn(|| pool.try_lease(length).ok()).collect::<Vec<_>>().len()
+    };
+    // Of 1024 pages; arenas of 256 would hold three of 65, one of 129 and one of 192.
+    assert_eq!((fits(65 * PAGE), fits(129 * PAGE), fits(192 * PAGE)), (15, 7, 5));
+    assert_eq!((fits(PAGE), fits(64 * PAGE), fits(66 * PAGE)), (1024, 16, 15));
 }

@@ -1,5 +1,5 @@
 //! The pool against a naive model of it: any sequence of calls, every waiter polled only when
-//! woken.
+//! woken, and the bounds under which a request may pass one that waits longer.
 
 mod fake;
 
@@ -61,6 +61,15 @@ struct Held<T> {
     lease: T,
     mark: u8,
     pages: Rc<Pages>,
+    /// Which waiter it passed, by its number.
+    passed: Option<u64>,
+}
+
+/// A request that waits.
+struct Queued {
+    number: u64,
+    length: usize,
+    waiting: Waiting,
 }
 
 struct Model {
@@ -68,7 +77,8 @@ struct Model {
     pool: Pool,
     held: Vec<Held<Lease>>,
     frozen: Vec<Held<Frozen>>,
-    waiting: Vec<(usize, Waiting)>,
+    waiting: Vec<Queued>,
+    numbers: u64,
     marks: u8,
 }
 
@@ -79,26 +89,23 @@ impl Model {
         let config = PoolConfig::new().limit(LIMIT).arena(8 * PAGE).keep(0).frozen_percent(50);
         let pool = Pool::new(config, fake.clone());
         let (held, frozen, waiting) = (Vec::new(), Vec::new(), Vec::new());
-        Model { fake, pool, held, frozen, waiting, marks: 0 }
+        Model { fake, pool, held, frozen, waiting, numbers: 0, marks: 0 }
     }
 
     fn apply(&mut self, call: Call) {
         match call {
             Call::Try(length) => match self.pool.try_lease(length) {
-                Ok(lease) => {
-                    assert!(self.waiting.is_empty(), "{length} bytes overtook a waiter");
-                    self.hold(lease, length);
-                }
+                Ok(lease) => self.hold(lease, length, self.waiting.len()),
                 Err(error) => self.check_refusal(error.kind()),
             },
             Call::Wait(length) => {
                 let mut waiting = Waiting::new(self.pool.lease(length));
                 match waiting.poll() {
-                    Poll::Pending => self.waiting.push((length, waiting)),
-                    Poll::Ready(Ok(lease)) => {
-                        assert!(self.waiting.is_empty(), "{length} bytes overtook a waiter");
-                        self.hold(lease, length);
+                    Poll::Pending => {
+                        self.numbers += 1;
+                        self.waiting.push(Queued { number: self.numbers, length, waiting });
                     }
+                    Poll::Ready(Ok(lease)) => self.hold(lease, length, self.waiting.len()),
                     Poll::Ready(Err(error)) => self.check_refusal(error.kind()),
                 }
             }
@@ -114,7 +121,8 @@ impl Model {
                 let held = self.held.swap_remove(which % self.held.len());
                 match held.lease.freeze() {
                     Ok(lease) => {
-                        self.frozen.push(Held { lease, mark: held.mark, pages: held.pages })
+                        let Held { mark, pages, passed, .. } = held;
+                        self.frozen.push(Held { lease, mark, pages, passed });
                     }
                     Err(error) => self.held.push(Held { lease: error.lease, ..held }),
                 }
@@ -137,13 +145,45 @@ impl Model {
         self.check();
     }
 
-    fn hold(&mut self, mut lease: Lease, length: usize) {
+    /// Takes a lease that was given while `ahead` requests waited longer.
+    fn hold(&mut self, mut lease: Lease, length: usize, ahead: usize) {
+        let turn = (ahead > 0).then(|| self.waiting[0].number);
+        if turn.is_some() {
+            self.check_passing(length, ahead, turn);
+        }
         assert_eq!((lease.capacity(), lease.len()), (length, 0));
         assert!(self.fake.reaches(&lease, length), "the table has other memory under this id");
         self.marks = self.marks.wrapping_add(1);
         lease.resize(length, self.marks);
         let pages = Pages::new(length.div_ceil(PAGE));
-        self.held.push(Held { lease, mark: self.marks, pages });
+        self.held.push(Held { lease, mark: self.marks, pages, passed: turn });
+    }
+
+    /// What is out, and whom it passed: each set of pages once.
+    fn out(&self) -> Vec<(&Rc<Pages>, Option<u64>)> {
+        let held = self.held.iter().map(|held| (&held.pages, held.passed));
+        let frozen = self.frozen.iter().map(|held| (&held.pages, held.passed));
+        let mut out: Vec<(&Rc<Pages>, Option<u64>)> = Vec::new();
+        for (pages, passed) in held.chain(frozen) {
+            if !out.iter().any(|(known, _)| Rc::ptr_eq(known, pages)) {
+                out.push((pages, passed));
+            }
+        }
+        out
+    }
+
+    /// The bounds under which the request that waits longest is passed.
+    fn check_passing(&self, length: usize, ahead: usize, turn: Option<u64>) {
+        let class = |length: usize| length.div_ceil(PAGE).next_power_of_two();
+        let same = self.waiting[..ahead].iter().find(|one| class(one.length) == class(length));
+        assert!(same.is_none(), "{length} bytes overtook one that wants as much");
+        let out = self.out();
+        let passed = out.iter().filter(|(_, passed)| *passed == turn);
+        let passed: usize = passed.map(|(pages, _)| pages.count).sum();
+        let total = passed + length.div_ceil(PAGE);
+        assert!(total <= LIMIT / PAGE / 4, "{total} pages are out to who passed one that waits");
+        let before = out.iter().any(|(_, passed)| *passed != turn);
+        assert!(before, "{length} bytes passed one that waits only for those who passed it");
     }
 
     fn split(&mut self, index: usize, at: usize) {
@@ -163,8 +203,8 @@ impl Model {
             held.pages.shared.set(true);
             held.pages.clone()
         };
-        let mark = held.mark;
-        self.held.push(Held { lease: front, mark, pages });
+        let (mark, passed) = (held.mark, held.passed);
+        self.held.push(Held { lease: front, mark, pages, passed });
     }
 
     fn check_refusal(&self, kind: LeaseErrorKind) {
@@ -181,23 +221,21 @@ impl Model {
         }
     }
 
-    /// Polls who was woken. They are served in order: whoever is served has nobody before him.
+    /// Polls who was woken. Whoever is served first, or may pass who is before.
     fn poll_woken(&mut self) {
         let mut index = 0;
         while index < self.waiting.len() {
-            let (length, waiting) = &mut self.waiting[index];
-            let length = *length;
-            if !waiting.is_woken() {
+            let queued = &mut self.waiting[index];
+            if !queued.waiting.is_woken() {
                 index += 1;
                 continue;
             }
-            match waiting.poll() {
+            match queued.waiting.poll() {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
-                    assert_eq!(index, 0, "{length} bytes overtook a waiter");
-                    self.waiting.remove(index);
+                    let Queued { length, .. } = self.waiting.remove(index);
                     match result {
-                        Ok(lease) => self.hold(lease, length),
+                        Ok(lease) => self.hold(lease, length, index),
                         Err(error) => self.check_refusal(error.kind()),
                     }
                     // Whoever went may have passed on something to one before it.
@@ -213,15 +251,7 @@ impl Model {
         assert!(occupancy.mapped <= LIMIT && occupancy.frozen <= LIMIT / 2, "{occupancy:?}");
         let parts = occupancy.leased + occupancy.free + occupancy.retiring + occupancy.leaked;
         assert_eq!(occupancy.mapped, parts, "{occupancy:?}");
-        let pages = self.held.iter().map(|held| &held.pages);
-        let pages = pages.chain(self.frozen.iter().map(|held| &held.pages));
-        let mut distinct: Vec<&Rc<Pages>> = Vec::new();
-        for pages in pages {
-            if !distinct.iter().any(|known| Rc::ptr_eq(known, pages)) {
-                distinct.push(pages);
-            }
-        }
-        let leased: usize = distinct.iter().map(|pages| pages.count * PAGE).sum();
+        let leased: usize = self.out().iter().map(|(pages, _)| pages.count * PAGE).sum();
         assert_eq!(occupancy.leased, leased, "{occupancy:?}");
         let mut ranges: Vec<(usize, usize)> = Vec::new();
         ranges.extend(self.held.iter().map(|held| range(&held.lease)));

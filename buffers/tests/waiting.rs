@@ -31,43 +31,20 @@ fn a_full_pool_makes_wait_and_a_returned_lease_serves() {
 }
 
 #[test]
-fn nobody_overtakes_the_head_of_the_queue() {
-    let pool = pool_of(4);
-    let mut held: Vec<_> = (0..4).map(|_| pool.try_lease(PAGE).unwrap()).collect();
-    let mut large = Waiting::new(pool.lease(3 * PAGE)).waits();
-    let mut small = Waiting::new(pool.lease(PAGE)).waits();
-    held.truncate(2);
-    // Two pages are free, and one would do for the second: they are kept for the first.
-    assert!(!large.is_woken() && !small.is_woken());
-    assert_eq!(pool.try_lease(PAGE).unwrap_err().kind(), LeaseErrorKind::Full);
-    held.truncate(1);
-    let large = large.ready().unwrap();
-    assert!(!small.is_woken());
-    drop(large);
-    assert_eq!(small.ready().unwrap().capacity(), PAGE);
-}
-
-#[test]
-fn a_large_request_is_not_starved_by_small_ones() {
-    let pool = pool_of(8);
-    let mut held: std::collections::VecDeque<_> =
-        (0..8).map(|_| pool.try_lease(PAGE).unwrap()).collect();
-    let mut large = Waiting::new(pool.lease(8 * PAGE)).waits();
-    let mut rounds = 0;
-    // Small requests never stop coming, and each is kept as long as there are others.
-    let mut small = std::collections::VecDeque::new();
-    while !large.is_woken() {
-        small.push_back(Waiting::new(pool.lease(PAGE)).waits());
-        drop(
-            held.pop_front().expect("the large request is served at the latest after all returned"),
-        );
-        rounds += 1;
-    }
-    assert_eq!(rounds, 8);
-    drop(large.ready().unwrap());
-    for mut waiting in small {
-        waiting.ready().unwrap();
-    }
+fn nobody_overtakes_one_that_wants_as_much() {
+    let pool = pool_of(16);
+    let mut held: Vec<_> = (0..16).map(|_| pool.try_lease(PAGE).unwrap()).collect();
+    let mut first = Waiting::new(pool.lease(4 * PAGE)).waits();
+    let mut second = Waiting::new(pool.lease(3 * PAGE)).waits();
+    // Three in a row are free: they would do for the second, and are kept for the first.
+    held.truncate(13);
+    assert!(!first.is_woken() && !second.is_woken());
+    assert_eq!(pool.try_lease(3 * PAGE).unwrap_err().kind(), LeaseErrorKind::Full);
+    held.truncate(12);
+    let first = first.ready().unwrap();
+    assert!(!second.is_woken());
+    drop(first);
+    assert_eq!(second.ready().unwrap().capacity(), 3 * PAGE);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 ///
 /// In flight are `submitted - completed` operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DriverCounts {
     /// Operations that the kernel was given.
     pub submitted: u64,

@@ -27,16 +27,16 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use ringhold_buffers::PoolConfig;
 use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
 use ringhold_buffers::sync::{JoinHandle, Mutex};
-use ringhold_buffers::{Pool, PoolConfig};
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
 use crate::builder::ThreadHooks;
 use crate::handle::{Handle, Shared};
 use crate::inbox::Message;
-use crate::pool::Sweeper;
+use crate::pools::Pools;
 use crate::random::SharedRandom;
 use crate::registry::Remote;
 use crate::shard::Shard;
@@ -65,18 +65,17 @@ impl Machine {
     fn on(system: ModelSystem, threads: usize, keep_alive: Duration) -> Machine {
         let system = Arc::new(system);
         let clock = Clock::new(system.clone());
-        let arenas = Arenas::new(system.clone());
+        let arenas = Arenas::new(system.clone(), clock.clone());
         let gate = system.gate.clone();
         let kernel = ModelKernel::new(gate.clone(), system.epoch);
         let shard = Shard::new(Box::new(kernel), arenas.clone(), clock.clone(), 0);
         let handle = Handle::new(Arc::new(Shared {
-            pool: Pool::new(PoolConfig::new(), arenas.clone()),
+            pools: Pools::new(PoolConfig::new(), arenas.clone()),
             blocking: BlockingPool::new(threads, keep_alive, ThreadHooks::default()),
             system,
             shards: vec![shard.remote().clone()],
             arenas,
             clock,
-            sweeper: Sweeper::new(0),
             next: AtomicUsize::new(0),
             random: SharedRandom::new(0),
         }));

@@ -14,7 +14,7 @@ use crate::time::clock::Clock;
 #[test]
 fn a_shard_is_shown_by_its_name_and_a_table_by_its_entries() {
     let system = Builder::default_system();
-    let arenas = Arenas::new(system.clone());
+    let arenas = Arenas::new(system.clone(), Clock::new(system.clone()));
     assert_eq!(format!("{arenas:?}"), "Arenas { entries: [], .. }");
     let kernel = system.boot(&KernelConfig::default()).unwrap();
     let shard = Shard::new(kernel, arenas, Clock::new(Arc::clone(&system)), 7);
@@ -24,7 +24,8 @@ fn a_shard_is_shown_by_its_name_and_a_table_by_its_entries() {
 
 #[test]
 fn a_table_that_is_closed_takes_no_arena() {
-    let arenas = Arenas::new(Builder::default_system());
+    let system = Builder::default_system();
+    let arenas = Arenas::new(system.clone(), Clock::new(system));
     arenas.close();
     let arena = ArenaId { slot: 0, generation: 1 };
     let error = arenas.register(arena, NonNull::dangling(), 4096).unwrap_err();

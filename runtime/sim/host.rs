@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use ringhold_buffers::PoolConfig;
 use ringhold_runtime::Stepped;
 use ringhold_runtime::task::JoinHandle;
 
@@ -23,6 +24,7 @@ pub struct HostConfig {
     pub(crate) shards: usize,
     pub(crate) ring_entries: (u32, u32),
     pub(crate) pool_limit: usize,
+    pub(crate) pool: Option<PoolConfig>,
     pub(crate) locked_memory: Option<u64>,
     pub(crate) faults: Faults,
     pub(crate) latency: Latency,
@@ -49,6 +51,7 @@ impl HostConfig {
             shards: 1,
             ring_entries: (256, 512),
             pool_limit: 1 << 20,
+            pool: None,
             locked_memory: None,
             faults: Faults::none(),
             latency: Latency::default(),
@@ -119,6 +122,30 @@ impl HostConfig {
     #[must_use]
     pub fn pool_limit(mut self, bytes: usize) -> HostConfig {
         self.pool_limit = bytes;
+        self
+    }
+
+    /// Everything about the service's pool, as
+    /// [`Builder::pool`](ringhold_runtime::Builder::pool).
+    ///
+    /// ```
+    /// # use ringhold_sim::{HostConfig, Simulation};
+    /// # use runtime::buffers::PoolConfig;
+    /// let pool = PoolConfig::new().limit(128 << 10).arena(64 << 10);
+    /// let config = HostConfig::new("store").pool(pool);
+    /// # let mut simulation = Simulation::new(1);
+    /// # let host = simulation.host(config);
+    /// simulation.start(host, || async {
+    ///     let _lease = runtime::buffers::lease(4096).await.unwrap();
+    ///     assert_eq!(runtime::buffers::occupancy().mapped, 64 << 10);
+    /// });
+    /// simulation.run()?;
+    /// # Ok::<(), ringhold_sim::Failure>(())
+    /// ```
+    #[must_use]
+    pub fn pool(mut self, config: PoolConfig) -> HostConfig {
+        self.pool_limit = config.limit;
+        self.pool = Some(config);
         self
     }
 

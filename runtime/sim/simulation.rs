@@ -192,7 +192,11 @@ impl Simulation {
         let Host { config, service, running, .. } = &mut self.hosts[index];
         let service = service.as_mut().expect("a service was started there before");
         let (submissions, completions) = config.ring_entries;
-        let runtime = Builder::new_multi_thread()
+        let mut builder = Builder::new_multi_thread();
+        if let Some(pool) = &config.pool {
+            builder.pool(pool.clone());
+        }
+        let runtime = builder
             .system(Arc::new(system))
             .shards(config.shards)
             .ring_entries(submissions, completions)

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ringhold_buffers::{LeaseGroup, Reserve};
+
 use crate::context::{self, GroupScope};
 use crate::task::{self, JoinHandle};
 
@@ -85,6 +87,18 @@ pub(crate) const DEFAULT_GOAL: Duration = Duration::from_millis(10);
 /// # }).unwrap();
 /// ```
 ///
+/// # Leases
+///
+/// A task that asks for a lease while others wait stands in the queue of its group. Of the groups
+/// that wait, the one that was given the fewest bytes for its shares comes next. So a compaction of
+/// 100 shares that waits for large buffers doesn't stand before the reads of 900.
+///
+/// What is leased is not taken back, so shares alone don't help where a compaction has leased
+/// everything. A group with a latency goal therefore has a reserve, of a sixteenth of the pool, or
+/// what [`lease_reserve`](TaskGroupBuilder::lease_reserve) says: others get nothing that it has not
+/// used. The reserves of all groups together are at most half of a pool, and a lease that could not
+/// be had otherwise may take of them.
+///
 /// # What is of no group
 ///
 /// The future of `#[runtime::main]`, `Builder::run` or `block_on` is no task. It is polled once a
@@ -98,6 +112,7 @@ struct Inner {
     name: Arc<str>,
     shares: AtomicU32,
     goal: Option<Duration>,
+    leasing: Arc<LeaseGroup>,
 }
 
 impl fmt::Debug for TaskGroup {
@@ -126,6 +141,7 @@ pub struct TaskGroupBuilder {
     name: Arc<str>,
     shares: u32,
     goal: Option<Duration>,
+    reserve: Option<usize>,
 }
 
 impl TaskGroupBuilder {
@@ -148,10 +164,31 @@ impl TaskGroupBuilder {
         self
     }
 
-    /// Makes the group.
+    /// How many bytes of each pool stay free for leases of the group. See
+    /// [the group](TaskGroup#leases); without it, it is a sixteenth of the pool for a group with a
+    /// latency goal, and nothing for others.
+    pub fn lease_reserve(mut self, bytes: usize) -> TaskGroupBuilder {
+        self.reserve = Some(bytes);
+        self
+    }
+
+    /// Makes the group. Its reserve holds from now on in the pools of the runtime that is entered,
+    /// and elsewhere from its first lease on.
     pub fn build(self) -> TaskGroup {
-        let TaskGroupBuilder { name, shares, goal } = self;
-        TaskGroup { inner: Arc::new(Inner { name, shares: AtomicU32::new(shares), goal }) }
+        let TaskGroupBuilder { name, shares, goal, reserve } = self;
+        let reserve = match reserve {
+            Some(0) => Reserve::Nothing,
+            Some(bytes) => Reserve::Bytes(bytes),
+            None if goal.is_some() => Reserve::Sixteenth,
+            None => Reserve::Nothing,
+        };
+        let leasing = LeaseGroup::new(shares, reserve);
+        if reserve != Reserve::Nothing
+            && let Some(handle) = context::handle()
+        {
+            handle.shared().pools.welcome(&leasing);
+        }
+        TaskGroup { inner: Arc::new(Inner { name, shares: AtomicU32::new(shares), goal, leasing }) }
     }
 }
 
@@ -165,7 +202,12 @@ impl TaskGroup {
     /// Configures a group of this name, which needs not be unique: it is for whoever reads the
     /// metrics.
     pub fn builder(name: impl Into<String>) -> TaskGroupBuilder {
-        TaskGroupBuilder { name: Arc::from(name.into()), shares: SHARES_MAX, goal: None }
+        TaskGroupBuilder {
+            name: Arc::from(name.into()),
+            shares: SHARES_MAX,
+            goal: None,
+            reserve: None,
+        }
     }
 
     /// The group of the task that is running, or of the innermost [`scope`](TaskGroup::scope)
@@ -214,6 +256,7 @@ impl TaskGroup {
     pub fn set_shares(&self, shares: u32) {
         check(shares);
         self.inner.shares.store(shares, Ordering::Relaxed);
+        self.inner.leasing.set_shares(shares);
     }
 
     /// The group's latency goal, if it was given one.
@@ -284,6 +327,11 @@ impl TaskGroup {
     {
         let _scope = GroupScope::enter(Some(self));
         task::spawn_on(shard, make)
+    }
+
+    /// As the pools know it.
+    pub(crate) fn leasing(&self) -> &Arc<LeaseGroup> {
+        &self.inner.leasing
     }
 
     pub(crate) fn trace(&self) -> Trace {

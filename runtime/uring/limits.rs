@@ -40,7 +40,8 @@ pub(super) fn asks_a_server(file: BorrowedFd<'_>) -> bool {
     fstatfs(file).is_ok_and(|system| SERVED.contains(&(system.f_type as u32)))
 }
 
-pub(super) fn open_files_limit() -> u64 {
+/// How many descriptors the process may have.
+pub(crate) fn open_files_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 

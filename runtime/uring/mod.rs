@@ -9,6 +9,7 @@ mod calls;
 mod donor;
 mod evict;
 mod groups;
+mod huge;
 mod limits;
 mod mounts;
 mod occupied;
@@ -51,7 +52,7 @@ use crate::uring::groups::GroupRing;
 use crate::uring::occupied::Occupied;
 use crate::uring::wake::{WAKE, Waking};
 
-pub(crate) use limits::pin_this_thread;
+pub(crate) use limits::{open_files_limit, pin_this_thread};
 pub(crate) use signals::listen as on_signal;
 
 /// The system that is Linux.
@@ -88,6 +89,14 @@ impl System for Linux {
 
     fn at_once(&self) -> &dyn AtOnce {
         self
+    }
+
+    fn ring_bytes(&self, config: &KernelConfig) -> u64 {
+        setup::ring_bytes(config)
+    }
+
+    fn huge_bytes(&self, address: NonNull<u8>, length: usize) -> usize {
+        huge::bytes(address, length)
     }
 
     fn seed(&self) -> u64 {
@@ -154,7 +163,7 @@ impl Uring {
         };
         let wake = Arc::new(wake);
         let parameters = ring.params();
-        let files = u64::from(most_files).min(limits::open_files_limit());
+        let files = u64::from(most_files).min(open_files_limit());
         let capacity = Capacity {
             submissions: parameters.sq_entries(),
             // One completion is kept for the wake-up.

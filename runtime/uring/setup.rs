@@ -123,7 +123,7 @@ pub(super) fn explain(error: io::Error, config: &KernelConfig) -> StartError {
 }
 
 /// About what Linux 6.18 charges a ring: its entries, its completions and a page each for the rest.
-fn ring_bytes(config: &KernelConfig) -> u64 {
+pub(super) fn ring_bytes(config: &KernelConfig) -> u64 {
     let submissions = u64::from(config.submissions) * 64;
     let completions = u64::from(config.completions) * 16 + 4096;
     submissions.next_multiple_of(4096) + completions.next_multiple_of(4096)

@@ -34,7 +34,7 @@ pub const LARGE: Rings = (256, 512);
 /// What the pool of every scenario may grow to, by arenas of a quarter of it.
 pub const POOL_BYTES: usize = 4 << 20;
 
-/// What a simulated user may lock: where it is that much, arenas have that size by themselves.
+/// What a simulated user may lock.
 const LOCKED_BYTES: u64 = 4 * POOL_BYTES as u64;
 
 /// No scenario takes that long, unless it hangs.
@@ -185,7 +185,7 @@ fn simulated(setting: Setting, seed: u64, scenario: &Scenario) -> Result<(), Fai
         HostConfig::new("conforming")
             .shards(shards)
             .ring_entries(rings.0, rings.1)
-            .pool_limit(POOL_BYTES)
+            .pool(PoolConfig::new().limit(POOL_BYTES).arena(POOL_BYTES / 4))
             .locked_memory(LOCKED_BYTES)
             .faults(faults),
     );

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// What one shard has counted of a group since the group's first task came to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TaskGroupCounts {
     /// The group's name; `default` for tasks that nobody put into a group.
     pub name: String,
