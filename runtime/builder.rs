@@ -13,10 +13,13 @@ use crate::kernel::{KernelConfig, System};
 use crate::pools::NAMED_MAX;
 use crate::runtime::{self, Runtime};
 use crate::start_error::StartError;
+use crate::task::is_large;
 use crate::uring::Linux;
 
 /// The largest submission queue that the kernel makes.
 const SUBMISSIONS_MAX: u32 = 32_768;
+/// The stack of a shard's thread, unless the user says otherwise.
+const SHARD_STACK_BYTES: usize = 8 << 20;
 
 /// Configures a runtime and starts it.
 ///
@@ -252,10 +255,16 @@ impl Builder {
         self.thread_name(name)
     }
 
-    /// The stacks of the runtime's threads, in bytes.
+    /// The stacks of the runtime's threads, in bytes. By default a shard's is 8 MiB, as that of a
+    /// program's first thread, of which only what is used takes memory; those of threads for
+    /// blocking closures are as std's.
     pub fn thread_stack_size(&mut self, bytes: usize) -> &mut Builder {
         self.hooks.stack_bytes = Some(bytes);
         self
+    }
+
+    pub(crate) fn shard_stack_bytes(&self) -> Option<usize> {
+        self.hooks.stack_bytes.or(Some(SHARD_STACK_BYTES))
     }
 
     /// Called on each of the runtime's threads before its work. A panic in it is caught.
@@ -327,7 +336,12 @@ impl Builder {
     /// If the future panics, after the shutdown; and on a thread that already is a shard.
     pub fn run<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
         self.check()?;
-        Ok(runtime::run(self, future)?)
+        let output = if is_large::<F>() {
+            runtime::run(self, Box::pin(future))?
+        } else {
+            runtime::run(self, future)?
+        };
+        Ok(output)
     }
 
     /// What the runtime runs on: Linux, unless a test or a simulation says otherwise.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,7 +20,7 @@ use crate::pools::Pools;
 use crate::random::SharedRandom;
 use crate::registry::{Remote, Standing};
 use crate::shard::Shard;
-use crate::task::{Id, JoinHandle, TaskGroupCounts, new_task};
+use crate::task::{Id, JoinHandle, TaskGroupCounts, is_large, new_task};
 use crate::time::clock::Clock;
 
 /// Names a runtime, from any thread. Cloning it is cheap, and it keeps no thread of the runtime
@@ -115,6 +115,14 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if is_large::<F>() { self.spawn_sized(Box::pin(future)) } else { self.spawn_sized(future) }
+    }
+
+    pub(crate) fn spawn_sized<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         let mut future = Some(future);
         let here = context::with_shard(|shard| match shard {
             Some(shard) if self.owns(shard.remote()) => {
@@ -146,11 +154,27 @@ impl Handle {
         };
         // On its way the task holds nothing but `make`; what that returns is made, and stays, on
         // the shard.
+        if is_large::<F>() || is_large::<M>() {
+            let make = Box::new(make);
+            return self.send_task(remote.clone(), async move { Box::pin(make()).await });
+        }
         self.send_task(remote.clone(), async move { make().await })
     }
 
     /// Spawns a task on the shard that has the fewest, from any thread.
     pub fn spawn_balanced<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if is_large::<F>() {
+            self.spawn_balanced_sized(Box::pin(future))
+        } else {
+            self.spawn_balanced_sized(future)
+        }
+    }
+
+    fn spawn_balanced_sized<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -210,6 +234,15 @@ impl Handle {
     /// On a shard, which would wait for itself.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        if is_large::<F>() {
+            self.poll_here(Box::pin(future).as_mut())
+        } else {
+            self.poll_here(pin!(future))
+        }
+    }
+
+    #[track_caller]
+    fn poll_here<F: Future>(&self, future: Pin<&mut F>) -> F::Output {
         if self.stands_aside() {
             no_nested_block_on();
         }
@@ -219,7 +252,7 @@ impl Handle {
              very thread; spawn the work and await it instead"
         );
         let _scope = HandleScope::enter(self);
-        park::block_on(pin!(future), &self.shared.clock)
+        park::block_on(future, &self.shared.clock)
     }
 
     /// How many shards the runtime has.

@@ -118,7 +118,7 @@ fn start_threads(
         let (arenas, clock) = (plan.arenas.clone(), plan.clock.clone());
         ends.lock().running += 1;
         let spawned =
-            threads::start(builder.shard_thread_name(), builder.hooks.stack_bytes, move || {
+            threads::start(builder.shard_thread_name(), builder.shard_stack_bytes(), move || {
                 let shard = system
                     .boot(&config)
                     .map(|kernel| Shard::new(kernel, arenas, clock, system.seed()));

@@ -11,6 +11,7 @@ mod join_error;
 mod join_handle;
 mod join_set;
 
+mod large;
 mod raw;
 mod ready;
 mod run_queue;
@@ -30,6 +31,7 @@ pub use spawn::{
 };
 pub use yield_now::yield_now;
 
+pub(crate) use large::is_large;
 pub(crate) use raw::{Ran, TaskRef, new_task};
 pub(crate) use ready::ReadyQueue;
 pub(crate) use run_queue::RunQueue;

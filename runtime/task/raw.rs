@@ -19,11 +19,12 @@
 #![allow(unsafe_code)] // The cells of a task are guarded by its state bits.
 
 mod home;
+mod nested;
 mod waker;
 
 use std::any::Any;
 use std::future::Future;
-use std::mem::{ManuallyDrop, forget};
+use std::mem::{ManuallyDrop, forget, needs_drop, replace};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ struct Table {
     cancel: unsafe fn(NonNull<Header>),
     take_output: unsafe fn(NonNull<Header>, *mut ()),
     drop_output: unsafe fn(NonNull<Header>),
+    /// Whether an output may hold join handles.
+    nests: bool,
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -119,6 +122,7 @@ pub(crate) fn new_task<F: Future + 'static>(
                     cancel: cancel::<F>,
                     take_output: take_output::<F>,
                     drop_output: drop_output::<F>,
+                    nests: needs_drop::<F::Output>(),
                     free: free::<F>,
                 }
             },
@@ -200,7 +204,7 @@ unsafe fn take_output<F: Future + 'static>(header: NonNull<Header>, into: *mut (
     let into = into.cast::<Poll<Result<F::Output, JoinError>>>();
     // SAFETY: COMPLETE is set and the caller is the join handle, so the stage is its own (S6).
     let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
-    let Stage::Output(output) = std::mem::replace(stage, Stage::Empty) else {
+    let Stage::Output(output) = replace(stage, Stage::Empty) else {
         panic!("a join handle was polled after it was ready");
     };
     // SAFETY: the join handle, which owns the output (S6), passes a pointer to a value of this very
@@ -212,7 +216,7 @@ unsafe fn drop_output<F: Future + 'static>(header: NonNull<Header>) {
     let task = header.cast::<Task<F>>();
     // SAFETY: COMPLETE is set and the caller owns the output (S6).
     let stage = unsafe { &mut *(*task.as_ptr()).stage.get() };
-    let output = std::mem::replace(stage, Stage::Empty);
+    let output = replace(stage, Stage::Empty);
     foreign::discard(output);
 }
 
@@ -357,15 +361,29 @@ impl TaskRef {
     /// is there.
     pub(crate) fn detach(&self) {
         let header = self.header();
+        // Only the handle sets JOIN_WAKER. What waited holds its task, so it goes with the handle:
+        // kept until this task goes, it would hold a chain of them.
+        if header.state.load(Ordering::Relaxed) & (JOIN_WAKER | COMPLETE) == JOIN_WAKER {
+            self.forget_join_waker();
+        }
         // Setting JOIN to 0 before COMPLETE hands the output to the shard, after COMPLETE it is
         // ours to drop.
         let before = header.state.fetch_and(!JOIN, Ordering::AcqRel);
         if before & COMPLETE != 0 {
             // SAFETY: COMPLETE was set while there was a join handle, so the output is the
             // handle's: ours (S6).
-            unsafe { (header.table.drop_output)(self.header) };
+            unsafe { nested::drop_output(self.header) };
         }
-        // The join waker, if there is one, is dropped with the task or at its completion.
+    }
+
+    #[cold]
+    fn forget_join_waker(&self) {
+        if self.reclaim_join_waker() {
+            // SAFETY: JOIN_WAKER is clear, so the cell is the join handle's, which is the caller
+            // (S6).
+            let waker = unsafe { (*self.header().join_waker.get()).take() };
+            drop(waker);
+        }
     }
 }
 
@@ -426,7 +444,7 @@ impl Listed {
         let before = header.state.fetch_or(COMPLETE, Ordering::AcqRel);
         if before & JOIN == 0 {
             // SAFETY: there is no join handle and never will be again, so the output is ours (S6).
-            unsafe { (header.table.drop_output)(self.0) };
+            unsafe { nested::drop_output(self.0) };
         } else if before & JOIN_WAKER != 0 {
             // SAFETY: JOIN_WAKER was set before COMPLETE, so the cell is ours until we clear the
             // bit (S6).

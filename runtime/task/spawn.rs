@@ -6,7 +6,7 @@ use std::future::Future;
 use ringhold_buffers::sync::thread_local;
 
 use crate::context;
-use crate::task::{Id, JoinHandle, coop};
+use crate::task::{Id, JoinHandle, coop, is_large};
 
 thread_local! {
     static RUNNING: Cell<Option<Id>> = const { Cell::new(None) };
@@ -49,13 +49,23 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    if is_large::<F>() { spawn_sized(Box::pin(future)) } else { spawn_sized(future) }
+}
+
+#[inline(always)]
+#[track_caller]
+fn spawn_sized<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     let mut future = Some(future);
     let here = context::with_shard(|shard| {
         shard.map(|shard| shard.spawn(future.take().expect("taken once")))
     });
     match here {
         Some(handle) => handle,
-        None => context::handle_or_panic().spawn(future.take().expect("no shard took it")),
+        None => context::handle_or_panic().spawn_sized(future.take().expect("no shard took it")),
     }
 }
 
@@ -67,6 +77,16 @@ where
 /// their own, spawn with [`spawn_on`].
 #[track_caller]
 pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    if is_large::<F>() { spawn_local_sized(Box::pin(future)) } else { spawn_local_sized(future) }
+}
+
+#[inline(always)]
+#[track_caller]
+fn spawn_local_sized<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
