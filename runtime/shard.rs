@@ -441,8 +441,9 @@ impl Shard {
 
     /// A paused clock goes to the next timer at once, if nothing else could happen before it.
     fn skip_to(&self, next: u64, idle: bool, is_awake: &dyn Fn() -> bool) -> Wait {
+        let is_due = next <= self.clock.nanos_now();
         let busy = self.driver.borrow().in_flight_bounded() > 0 || self.clock.is_held();
-        if busy {
+        if busy && !is_due {
             return Wait::For { timeout: None, idle };
         }
         // Who held the clock may have sent something before it let go.

@@ -389,6 +389,24 @@ fn time_stands_still_while_a_thread_in_block_on_works() {
     assert!(late.load(Ordering::SeqCst));
 }
 
+#[test]
+fn a_task_moves_time_while_a_thread_in_block_on_works() {
+    let _watchdog = watchdog("time that a task moves", 20);
+    let runtime = paused();
+    runtime.block_on(async {
+        let moved = spawn(async {
+            let begin = Instant::now();
+            time::advance(ms(5)).await;
+            begin.elapsed()
+        });
+        // This thread waits for nothing, so it never lets go of the clock.
+        while !moved.is_finished() {
+            std::thread::yield_now();
+        }
+        assert_eq!(moved.await.unwrap(), ms(5));
+    });
+}
+
 #[runtime::test(start_paused = true)]
 async fn a_limit_out_of_range_is_not_a_point_that_time_jumps_to() {
     let start = Instant::now();
