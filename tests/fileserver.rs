@@ -11,6 +11,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::server::Server;
@@ -261,7 +263,7 @@ fn who_reads_nothing_for_too_long_is_cut_off() {
             Some(error) => break error,
             None => assert!(begin.elapsed() < Duration::from_secs(20), "it is connected still"),
         }
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     };
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -342,4 +344,38 @@ fn slow_downloads_are_served_all_at_once() {
     run.unwrap().unwrap();
     let memory = common::proc::resident_bytes_of(site.server.child.id());
     println!("{downloads} downloads in {:?}, server has {memory} bytes resident", begin.elapsed());
+}
+
+#[test]
+fn a_client_that_pipelines_refused_requests_does_not_hold_up_another() {
+    let site = Site::start(&[]);
+    let mut flood = site.server.connect();
+    let mut answers = flood.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let request = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+        let requests = request.repeat(4000);
+        // Until the server is gone.
+        while flood.write_all(&requests).is_ok() {}
+    });
+    let received = Arc::new(AtomicUsize::new(0));
+    let count = received.clone();
+    let receiver = thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 20];
+        while let Ok(1..) = answers.read(&mut bytes) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    while received.load(Ordering::SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    // Half of them come to the shard that is flooded.
+    for _ in 0..16 {
+        let begin = Instant::now();
+        assert_eq!(site.get("/hello.txt"), ("200".to_owned(), "hello world\n".to_owned()));
+        let waited = begin.elapsed();
+        assert!(waited < Duration::from_secs(1), "{waited:?} behind the refused requests");
+    }
+    drop(site);
+    sender.join().unwrap();
+    receiver.join().unwrap();
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::StatusCode;
 use runtime::io::AsyncWriteExt;
 use runtime::net::TcpStream;
+use runtime::task::consume_budget;
 
 use crate::outgoing::{Limits, Outgoing, in_time};
 use crate::request::{HEAD_BYTES_MAX, Refusal, Request};
@@ -67,6 +68,9 @@ impl Connection<'_> {
     async fn serve(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         loop {
+            // A client that sends requests without end, and takes the responses, never lets us
+            // wait: others must have their turn all the same.
+            consume_budget().await;
             let (response, body) = match self.request().await? {
                 Asked::For(request) => (Response::to(&request, self.site).await, request.body),
                 Asked::Refused(refusal) => (Response::refusal(&refusal), 0),
@@ -129,6 +133,7 @@ impl Connection<'_> {
     /// Adds what has come, and gives how many bytes it was; 0 at the end.
     async fn fill(&mut self) -> io::Result<usize> {
         loop {
+            consume_budget().await;
             if self.bytes.len() == self.bytes.capacity() {
                 self.bytes.reserve(ROOM_BYTES);
             }

@@ -16,6 +16,7 @@ use runtime::buffers::{Lease, Slice, lease};
 use runtime::fs::File;
 use runtime::net::{Sending, TcpStream};
 use runtime::sync::{OwnedSemaphorePermit, Semaphore};
+use runtime::task::consume_budget;
 use runtime::time::timeout;
 
 use crate::response::{Piece, Response};
@@ -107,6 +108,7 @@ impl<'a> Outgoing<'a> {
 
     async fn copy_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
+            consume_budget().await;
             match self.stream.try_write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.room().await?,
