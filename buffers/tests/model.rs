@@ -79,6 +79,8 @@ struct Model {
     frozen: Vec<Held<Frozen>>,
     waiting: Vec<Queued>,
     numbers: u64,
+    /// Who had the turn when the call began.
+    turn: Option<u64>,
     marks: u8,
 }
 
@@ -89,10 +91,11 @@ impl Model {
         let config = PoolConfig::new().limit(LIMIT).arena(8 * PAGE).keep(0).frozen_percent(50);
         let pool = Pool::new(config, fake.clone());
         let (held, frozen, waiting) = (Vec::new(), Vec::new(), Vec::new());
-        Model { fake, pool, held, frozen, waiting, numbers: 0, marks: 0 }
+        Model { fake, pool, held, frozen, waiting, numbers: 0, turn: None, marks: 0 }
     }
 
     fn apply(&mut self, call: Call) {
+        self.turn = self.waiting.first().map(|queued| queued.number);
         match call {
             Call::Try(length) => match self.pool.try_lease(length) {
                 Ok(lease) => self.hold(lease, length, self.waiting.len()),
@@ -147,9 +150,12 @@ impl Model {
 
     /// Takes a lease that was given while `ahead` requests waited longer.
     fn hold(&mut self, mut lease: Lease, length: usize, ahead: usize) {
+        self.check_order(length, ahead);
+        // Where the turn has gone on in this call, it may have passed an earlier one.
         let turn = (ahead > 0).then(|| self.waiting[0].number);
+        let turn = turn.filter(|_| turn == self.turn);
         if turn.is_some() {
-            self.check_passing(length, ahead, turn);
+            self.check_passing(length, turn);
         }
         assert_eq!((lease.capacity(), lease.len()), (length, 0));
         assert!(self.fake.reaches(&lease, length), "the table has other memory under this id");
@@ -172,11 +178,15 @@ impl Model {
         out
     }
 
-    /// The bounds under which the request that waits longest is passed.
-    fn check_passing(&self, length: usize, ahead: usize, turn: Option<u64>) {
+    /// Nobody who wants about as much is ahead of one that is served.
+    fn check_order(&self, length: usize, ahead: usize) {
         let class = |length: usize| length.div_ceil(PAGE).next_power_of_two();
         let same = self.waiting[..ahead].iter().find(|one| class(one.length) == class(length));
         assert!(same.is_none(), "{length} bytes overtook one that wants as much");
+    }
+
+    /// The bounds under which the request that waits longest is passed.
+    fn check_passing(&self, length: usize, turn: Option<u64>) {
         let out = self.out();
         let passed = out.iter().filter(|(_, passed)| *passed == turn);
         let passed: usize = passed.map(|(pages, _)| pages.count).sum();
