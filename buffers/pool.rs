@@ -363,7 +363,7 @@ impl Pool {
     /// As for [`lease`](Pool::lease).
     ///
     /// # Cancel safety
-    /// As for [`lease`](Pool::lease).
+    /// Safe, as [`lease`](Pool::lease).
     pub fn lease_in(&self, group: &Arc<LeaseGroup>, length: usize) -> LeaseFuture {
         LeaseFuture::new(self.shared.clone(), length, Some(group.clone()))
     }

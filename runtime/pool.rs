@@ -162,7 +162,7 @@ impl NamedPool {
     ///
     /// # Cancel safety
     ///
-    /// As [`lease()`].
+    /// Safe, as [`lease()`].
     pub fn lease(&self, length: usize) -> Leasing {
         self.handle.shared().pools.watch(&self.handle);
         lease_of(&self.pool, length)

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bombs::{Fuses, Grump, quiet, well};
@@ -175,6 +175,11 @@ async fn pair_at(place: Place, watch: &Watch) -> Pair {
         Place::Signal => {
             let mut listener = signal(SignalKind::user_defined2()).unwrap();
             let mut other = signal(SignalKind::user_defined2()).unwrap();
+            // What came to listeners of this task that were dropped without taking it.
+            for listener in [&mut listener, &mut other] {
+                let mut is_told = |cx: &mut Context<'_>| listener.poll_recv(cx).is_ready();
+                while poll_fn(|cx| Poll::Ready(is_told(cx))).await {}
+            }
             let send = || kill_process(getpid(), Signal::USR2).unwrap();
             let first = waits(async move { listener.recv().await });
             (first, waits(async move { other.recv().await }), Box::new(send))

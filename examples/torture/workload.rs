@@ -87,7 +87,8 @@ pub async fn run(
     when_idle(&handle, tally, before, 0).await
 }
 
-/// Makes each shard lease and read, so that whatever is made once is there.
+/// Makes each shard lease and read often enough that it registers the file, and has that dropped by
+/// another thread, so that whatever is made once is there.
 async fn warm_up(directory: &Path) -> io::Result<()> {
     let path = directory.join("warm-up");
     fs::write(&path, [0; 4096])?;
@@ -95,12 +96,15 @@ async fn warm_up(directory: &Path) -> io::Result<()> {
         let path = path.clone();
         let warmed = runtime::spawn_on(shard, move || async move {
             let file = File::open(path).await?;
-            let lease = lease_patiently(4096).await?;
-            file.read_fixed(lease, 0).await?;
+            let mut lease = lease_patiently(4096).await?;
+            for _ in 0..16 {
+                (_, lease) = file.read_fixed(lease, 0).await?;
+            }
             file.metadata().await?;
-            file.close().await
+            io::Result::Ok(file)
         });
-        warmed.await??;
+        let file = warmed.await??;
+        runtime::task::spawn_blocking(move || drop(file)).await?;
     }
     Ok(())
 }
