@@ -259,7 +259,7 @@ impl Drop for Shared {
             return;
         }
         self.detach_everywhere();
-        let is_passing = *self.uses.get_mut() == PASSING;
+        let is_passing = self.uses.load(Ordering::Relaxed) == PASSING;
         let is_on_shard = context::with_shard(|shard| shard.is_some());
         let waits = *self.may_hang.get_mut() || self.system.close_waits(self.descriptor);
         if is_passing || !is_on_shard || !waits {
