@@ -11,7 +11,7 @@ use crate::context;
 use crate::inbox::Message;
 use crate::registry::ShardId;
 use crate::task::ReadyQueue;
-use crate::task::raw::{COMPLETE, Header, REFERENCE, SCHEDULED, TaskRef};
+use crate::task::raw::{COMPLETE, Header, SCHEDULED, TaskRef};
 
 /// Puts a task with SCHEDULED set where its shard will find it.
 #[inline]
@@ -98,17 +98,7 @@ unsafe fn wake_by_value(data: *const ()) {
 
 unsafe fn wake_by_reference(data: *const ()) {
     let task = task_of(data);
-    let state = &task.header().state;
-    // One step sets the bit and counts the queue's reference, which is taken in nearly all cases.
-    let before = state.load(Ordering::Relaxed);
-    let counted = before + (SCHEDULED | REFERENCE);
-    if before & (SCHEDULED | COMPLETE) == 0
-        && before <= usize::MAX / 2
-        && state.compare_exchange(before, counted, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    {
-        return schedule(TaskRef { header: task.header });
-    }
-    let before = state.fetch_or(SCHEDULED, Ordering::AcqRel);
+    let before = task.header().state.fetch_or(SCHEDULED, Ordering::AcqRel);
     if before & (SCHEDULED | COMPLETE) == 0 {
         schedule(TaskRef::clone(&task));
     }
