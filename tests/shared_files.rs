@@ -197,8 +197,8 @@ async fn what_was_read_and_not_taken_goes_back_to_who_else_has_the_file() {
             "close" => file.close().await.unwrap(),
             _ => drop(file),
         }
-        // A read in flight has the file until it has given back what it took; before it took that the
-        // file stood where it stands then.
+        // A read in flight has the file until it has given back what it took. Before it took that,
+        // the file stood in the same place.
         let begun = Instant::now();
         while leaves_by == "in flight" && std::fs::read_link(&link).is_ok_and(|at| at == path) {
             assert!(begun.elapsed() < Duration::from_secs(10), "the read doesn't end");
