@@ -89,6 +89,10 @@ impl AtOnce for NothingAtOnce {}
 
 /// Asks at once, as a step of the running task's budget. `None` where that isn't answered, and off
 /// the shards of a runtime, and on a shard that takes no operations any more.
+///
+/// # Cancel safety
+///
+/// Safe: a drop before the answer asks nothing, and the answer comes within one poll.
 pub async fn ask_at_once<T>(ask: impl FnOnce(&dyn AtOnce) -> Option<T>) -> Option<T> {
     poll_fn(|cx| budget::poll_step(cx)).await;
     let takes = context::with_shard(|shard| {
@@ -98,6 +102,10 @@ pub async fn ask_at_once<T>(ask: impl FnOnce(&dyn AtOnce) -> Option<T>) -> Optio
 }
 
 /// As [`ask_at_once`], for a whole file, which takes steps by its length.
+///
+/// # Cancel safety
+///
+/// Safe: a drop before the answer asks nothing, and the answer comes within one poll.
 pub async fn read_file_at_once(path: &CStr, most: usize) -> Option<io::Result<Vec<u8>>> {
     let read = ask_at_once(|at_once| at_once.read_file(path, most)).await?;
     budget::charge(read.as_ref().map_or(0, |bytes| (bytes.len() / BYTES_A_STEP) as u32));
@@ -105,6 +113,10 @@ pub async fn read_file_at_once(path: &CStr, most: usize) -> Option<io::Result<Ve
 }
 
 /// As [`ask_at_once`], for a read, which takes steps by its length.
+///
+/// # Cancel safety
+///
+/// Safe: a drop before the answer asks nothing, and the answer comes within one poll.
 pub async fn read_at_once(
     file: &Fd,
     into: &mut Vec<u8>,

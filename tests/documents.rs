@@ -218,9 +218,7 @@ fn every_async_function_says_what_a_drop_means_and_the_table_agrees() {
     for file in files(&["rs"]) {
         let is_public = file.is_below(&["fs/", "net/", "process/", "runtime/", "buffers/"])
             || ["transfer.rs", "select.rs"].contains(&&*file.path);
-        // What is asked at once is for the other layers, not for users.
-        let is_beside = file.is_below(&["runtime/sim/", "runtime/macros/", "runtime/models/"])
-            || file.path == "runtime/at_once.rs";
+        let is_beside = file.is_below(&["runtime/sim/", "runtime/macros/", "runtime/models/"]);
         if !is_public || is_beside || file.is_test() {
             continue;
         }
