@@ -245,13 +245,10 @@ mod tests {
     use super::*;
 
     fn balanced() -> Books {
+        let mut driver = DriverCounts::default();
+        (driver.submitted, driver.completed, driver.reclaimed) = (100, 98, 30);
         Books {
-            driver: DriverCounts {
-                submitted: 100,
-                completed: 98,
-                reclaimed: 30,
-                ..DriverCounts::default()
-            },
+            driver,
             leaked_operations: 2,
             futures: [21, 6, 5, 4, 3, 3],
             tasks: [6, 3, 2, 1],
