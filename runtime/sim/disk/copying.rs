@@ -81,6 +81,10 @@ impl FileSystem {
         length: u64,
     ) -> Result<(), Errno> {
         let description = self.descriptors.get(descriptor)?;
+        // Linux finds no file under a descriptor of a path, before it looks at the range.
+        if description.has(libc::O_PATH) {
+            return Err(Errno(libc::EBADF));
+        }
         if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
             return Err(Errno(libc::EINVAL));
         }

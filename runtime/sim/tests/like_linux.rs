@@ -162,9 +162,14 @@ impl Pair {
         real::fchmod(&real_base, Mode::from_raw_mode(0o777)).expect("it is ours");
         real::chmod(folder.path(), Mode::from_raw_mode(0o755)).expect("it is ours");
         let mut sim = FileSystem::new(DiskConfig::default());
-        sim.mkdir_at(libc::AT_FDCWD, b"/t", 0o700).expect("the root is empty");
-        sim.set_mode(libc::AT_FDCWD, b"/t", 0o777).expect("it was made");
         let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+        // The folder is the user's, as it is on Linux. Only root may make it beside the root.
+        sim.set_mode(libc::AT_FDCWD, b"/", 0o777).expect("it is root's");
+        sim.set_user(user.as_raw(), group.as_raw());
+        sim.mkdir_at(libc::AT_FDCWD, b"/t", 0o700).expect("the root is empty");
+        sim.set_mode(libc::AT_FDCWD, b"/t", 0o777).expect("it is the user's");
+        sim.set_user(0, 0);
+        sim.set_mode(libc::AT_FDCWD, b"/", 0o755).expect("it is root's");
         sim.set_user(user.as_raw(), group.as_raw());
         let sim_base = sim.open_at(libc::AT_FDCWD, b"/t", libc::O_RDONLY, 0).expect("it was made");
         Pair { sim, sim_base, real_base, files: Vec::new(), _folder: folder }
@@ -368,7 +373,10 @@ impl Pair {
     /// Every path below the base with what lies there, in both.
     fn compare_trees(&mut self) {
         let mut folders = vec![".".to_string()];
+        real::fchmod(&self.real_base, Mode::RWXU).expect("it is ours");
+        self.sim.set_mode_of(self.sim_base, 0o700).expect("it is the user's");
         while let Some(folder) = folders.pop() {
+            self.make_readable(&folder);
             let open = OFlags::RDONLY | OFlags::DIRECTORY;
             let directory = real::openat(&self.real_base, &*folder, open, Mode::empty());
             let theirs = list_real(&directory.expect("it was listed")).expect("it can be listed");
@@ -393,7 +401,15 @@ impl Pair {
         }
     }
 
+    /// What the calls took from the owner is given back, in both: modes were compared before.
+    fn make_readable(&mut self, path: &str) {
+        real::chmodat(&self.real_base, path, Mode::RWXU, AtFlags::empty()).expect("it is ours");
+        let made = self.sim.set_mode(self.sim_base, path.as_bytes(), 0o700);
+        made.expect("it is the user's");
+    }
+
     fn compare_bytes(&mut self, path: &str) {
+        self.make_readable(path);
         let (mut ours, mut theirs) = (vec![0; 100_000], vec![0; 100_000]);
         let real = real::openat(&self.real_base, path, OFlags::RDONLY, Mode::empty());
         let real = real.expect("it was listed");
@@ -407,7 +423,6 @@ impl Pair {
 }
 
 fn list_real(directory: &OwnedFd) -> Result<Vec<(Vec<u8>, u8)>, RealErrno> {
-    // `Dir` opens it anew, which a removed one doesn't allow and one opened as a path does.
     let flags = real::fcntl_getfl(directory)?;
     let is_directory = real::fstat(directory)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     if flags.contains(OFlags::PATH) || flags.contains(OFlags::WRONLY) {
@@ -417,7 +432,12 @@ fn list_real(directory: &OwnedFd) -> Result<Vec<(Vec<u8>, u8)>, RealErrno> {
         return Err(RealErrno::NOTDIR);
     }
     let mut listed = Vec::new();
-    for entry in real::Dir::read_from(directory)? {
+    // By the open directory itself, whose place is given back: a user may not open anew what can't be
+    // read any more.
+    let place = real::tell(directory)?;
+    let mut entries = real::Dir::new(rustix::io::fcntl_dupfd_cloexec(directory, 0)?)?;
+    entries.rewind();
+    for entry in entries {
         let entry = entry?;
         let kind = match entry.file_type() {
             real::FileType::RegularFile => libc::DT_REG,
@@ -426,6 +446,7 @@ fn list_real(directory: &OwnedFd) -> Result<Vec<(Vec<u8>, u8)>, RealErrno> {
         };
         listed.push((entry.file_name().to_bytes().to_vec(), kind));
     }
+    real::seek(directory, real::SeekFrom::Start(place))?;
     // The two that every directory has come first.
     listed.sort_by_key(|(name, _)| (name != b"." && name != b"..", name.clone()));
     Ok(listed)
