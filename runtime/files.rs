@@ -25,12 +25,13 @@ impl FileTable {
     /// Names the registered slot in `sqe` where the table has the file, or is worth having it.
     #[inline(always)]
     pub(crate) fn place(&mut self, file: &Fd, sqe: &mut Sqe, kernel: &mut dyn Kernel) {
-        if file.may_hang() {
-            sqe.flags |= MAY_HANG;
-            return;
-        }
         let slot = file.descriptor() as usize;
-        if self.serials.get(slot) == Some(&file.serial()) || self.attach_if_worth(file, kernel) {
+        // What may hang is never attached, so a file that is needs no other look.
+        if self.serials.get(slot) == Some(&file.serial()) {
+            sqe.flags |= FIXED_FILE;
+        } else if file.may_hang() {
+            sqe.flags |= MAY_HANG;
+        } else if self.attach_if_worth(file, kernel) {
             sqe.flags |= FIXED_FILE;
         }
     }

@@ -210,38 +210,30 @@ impl Uring {
         Ok(self.wake_armed)
     }
 
-    /// Hands an operation to a thread where its file system asks somebody else. Where it doesn't,
-    /// or there is no knowing, and where it is to wait for a FIFO's other end, the ring has it as
-    /// any other; what only a ring carries out (with a registered buffer), a worker of the ring's.
+    /// Hands an operation to a thread where its file system asks a server. Where it doesn't, or that
+    /// can't be known, and where it is to wait for a FIFO's other end, it goes to the ring; what only
+    /// a ring carries out (with a registered buffer) goes to one of the ring's workers.
     ///
     /// # Safety
     ///
     /// As for [`push`](Kernel::push).
     #[cold]
-    unsafe fn push_what_may_hang(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+    unsafe fn push_what_may_wait(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
         // SAFETY: passed on to the caller (S1, S2).
         if sqe.flags & ASYNC == 0 && unsafe { calls::start_entry(sqe, &self.answers) } {
             self.beside += 1;
             return Ok(());
         }
         let mut tried = *sqe;
+        let may_hang = tried.flags & MAY_HANG != 0;
         tried.flags &= !MAY_HANG;
-        if matches!(sqe.opcode, opcode::ReadFixed::CODE | opcode::WriteFixed::CODE) {
+        if may_hang && matches!(sqe.opcode, opcode::ReadFixed::CODE | opcode::WriteFixed::CODE) {
             tried.flags |= ASYNC;
         }
         // SAFETY: passed on to the caller (S1, S2).
-        unsafe { self.push_to_ring(&tried) }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`push`](Kernel::push).
-    #[inline(always)]
-    unsafe fn push_to_ring(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
-        // SAFETY: passed on to the caller (S1, S2).
-        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)?;
-        if sqe.flags & ASYNC != 0 && OPENS.contains(&sqe.opcode) {
-            self.occupied.begin(&self.ring, sqe.user_data);
+        unsafe { self.ring.submission().push(tried.as_entry()) }.map_err(|_| QueueFull)?;
+        if tried.flags & ASYNC != 0 && OPENS.contains(&tried.opcode) {
+            self.occupied.begin(&self.ring, tried.user_data);
         }
         Ok(())
     }
@@ -281,12 +273,12 @@ impl Uring {
 unsafe impl Kernel for Uring {
     #[inline]
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
-        if sqe.flags & MAY_HANG != 0 {
+        if sqe.flags & (MAY_HANG | ASYNC) != 0 {
             // SAFETY: passed on to the caller (S1, S2).
-            return unsafe { self.push_what_may_hang(sqe) };
+            return unsafe { self.push_what_may_wait(sqe) };
         }
         // SAFETY: passed on to the caller (S1, S2).
-        unsafe { self.push_to_ring(sqe) }
+        unsafe { self.ring.submission().push(sqe.as_entry()) }.map_err(|_| QueueFull)
     }
 
     unsafe fn call(&mut self, user_data: u64, call: NonNull<Call>) {
