@@ -19,7 +19,7 @@ use std::thread;
 
 /// Runs foreign code, and returns what it returned or what it panicked with.
 ///
-/// The payload is for somebody who asked for it, or for [`discard`].
+/// The caller passes the payload on to whoever awaits it, or hands it to [`discard`].
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub fn attempt<R>(code: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Runs foreign code of which nobody awaits an outcome.
+/// Runs foreign code whose outcome is not awaited.
 #[inline]
 pub fn contain(code: impl FnOnce()) {
     attempt(code);
@@ -146,8 +146,8 @@ impl Drop for ForeignWaker {
     }
 }
 
-/// Says something on standard error. Where that can't be written, on a full disk or to a pipe that
-/// nobody reads, it is not said: there is nobody else to be told.
+/// Writes a line to standard error. If that fails, on a full disk or a closed pipe, the line is
+/// lost: there is no other place to report to.
 #[cold]
 pub fn report(what: fmt::Arguments<'_>) {
     let line = format!("ringhold: {what}\n");

@@ -5,7 +5,7 @@
 //! drop, from any thread. A lease is like a `Vec` with a fixed capacity; frozen it is a [`Frozen`],
 //! which is shared, clonable and a [`bytes::Bytes`] without a copy.
 //!
-//! Who asks when the pool is empty waits its turn; see [`Pool`] for who is served when.
+//! A request waits its turn while the pool is empty; [`Pool`] states the order.
 //!
 //! ```
 //! use ringhold_buffers::{Pool, PoolConfig};

@@ -31,7 +31,7 @@ pub struct Occupancy {
     pub free: usize,
     /// The most bytes that are free in one piece, for a lease is one.
     pub largest_free: usize,
-    /// Bytes that are kept free for groups with a reserve, and not given to who has none.
+    /// Bytes that are kept free for groups with a reserve, and not leased to others.
     pub reserved: usize,
     /// Bytes of arenas that are in huge pages; 0 where the kernel can't tell (before 6.7).
     pub huge: usize,

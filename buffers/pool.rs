@@ -255,22 +255,22 @@ fn smaller(length: usize, least: usize) -> Option<usize> {
 /// back when it is [swept](Pool::sweep). The handle is cheap to clone; the memory stays as long as
 /// a handle or a lease is there.
 ///
-/// # Who is served when
+/// # Order
 ///
 /// Requests of one [group](LeaseGroup) are met first come, first served. Of several groups, the one
-/// that was given the least for its shares has its turn next. A turn lasts until the request is
-/// met, and whatever free range it fits into is its own. If there is none, because free pages lie
-/// scattered, others may pass it, under bounds:
+/// that has received the least for its shares has the next turn. A turn lasts until its request is
+/// met; the request takes any free range that it fits into. If there is none, because the free pages
+/// are scattered, requests behind it may overtake it, within these bounds:
 ///
-/// - One range of its length is kept for it: the one in which the fewest pages are out. Who passes
-///   gets pages elsewhere, and of that range only if there are no others.
-/// - At most a quarter of the limit is out at any time to those who passed.
-/// - Nobody passes one of the same group that wants about as much.
-/// - Once only those who passed stand in the way of the range, nobody passes any more.
+/// - One range of its length is kept for it: the one with the fewest pages leased. An overtaking
+///   request is met from other pages, and from that range only if there are no others.
+/// - At most a quarter of the limit is leased to overtaking requests at any time.
+/// - A request never overtakes one of its own group that asks for a similar length.
+/// - Once only leases of overtaking requests remain in the range, overtaking ends.
 ///
-/// So a large request is not starved by small ones: it waits for what was out before, as if nobody
-/// had passed, and then for those who passed until then. A group's reserve is not touched by
-/// others, and it takes of it at any time.
+/// So small requests can't starve a large one: it waits for the leases that were out when its turn
+/// began, and then for those of the requests that had overtaken it by then. A group's reserve is
+/// never leased to other groups; the group itself may lease from it at any time.
 #[derive(Clone)]
 pub struct Pool {
     pub(crate) shared: Arc<Shared>,

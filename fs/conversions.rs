@@ -180,8 +180,8 @@ impl From<OwnedFd> for File {
     }
 }
 
-/// Who sees the descriptor may read, write and seek by it: from now on the position is the
-/// kernel's, see [`File`]. A simulated file has no descriptor, and panics.
+/// Whoever has the descriptor may read, write and seek with it, so from now on the file's position
+/// is the kernel's: see [`File`]. A simulated file has no descriptor, and panics.
 impl AsFd for File {
     #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -41,7 +41,7 @@ use crate::stat::{Stat, statx_of};
 /// Dropped, it is closed when the drop returns, on any thread, if nothing is in flight on it: its
 /// locks are free, what was written can be run, and its file system can be unmounted. With
 /// something in flight it is closed when that is over: what was dropped before it was ready is
-/// cancelled where that can be, and a buffered write runs to its end, whose error nobody hears of.
+/// cancelled where that can be, and a buffered write runs to its end, and its error is lost.
 /// [`close`](File::close) says how closing went. The close of a file of a network file system, or
 /// of one in user space, may wait for a server: a shard leaves that to another thread, and the file
 /// is closed a moment later.

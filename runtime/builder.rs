@@ -160,12 +160,12 @@ impl Builder {
     /// long as a peer likes. 64 and 256 by default, for each NUMA node; what comes beyond waits for
     /// one of them.
     ///
-    /// What may wait for somebody who never answers goes to none of them. File systems that ask
-    /// another process or machine (FUSE, NFS, Ceph, 9P; all but ext4, XFS, Btrfs, F2FS and tmpfs)
-    /// are called on threads that all runtimes of the process share. Of those a mount takes four at
-    /// once, and more as its calls get stuck, up to half of what other mounts leave of 512; what
-    /// comes beyond waits, and each mount waits for itself only. Only reads and writes of such
-    /// files with leases stay with the `bounded` threads.
+    /// Calls on file systems that ask another process or machine (FUSE, NFS, Ceph, 9P; all but
+    /// ext4, XFS, Btrfs, F2FS and tmpfs) may never return, and use none of these workers. They run
+    /// on threads that all runtimes of the process share. One mount uses four of them, and more as
+    /// its calls get stuck, up to half of what other mounts leave of 512. Further calls wait, and
+    /// only behind calls on the same mount. Reads and writes of such files with leases are the
+    /// exception: they use the `bounded` workers.
     ///
     /// # Panics
     ///
@@ -186,8 +186,8 @@ impl Builder {
 
     /// How many bytes of the pool are mapped and registered before the runtime starts, and stay.
     ///
-    /// Without it the pool grows when it is needed, on a thread of its own; who asks first waits
-    /// some milliseconds. Where memory is short, the runtime starts with what there is, and says so
+    /// By default the pool grows when it is needed, on a thread of its own, and the first request
+    /// waits some milliseconds. Where memory is short, the runtime starts with what there is, and says so
     /// in a warning.
     pub fn pool_prefill(&mut self, bytes: usize) -> &mut Builder {
         self.pool_prefill = Some(bytes);

@@ -32,7 +32,7 @@ const PASSING: u32 = u32::MAX;
 /// An open file, counted: every operation in flight on it holds one, so that its number can't be
 /// taken by another file before the kernel has seen the last operation.
 ///
-/// The last one closes it, there and then. Only a file whose close may wait for somebody else (see
+/// The last handle closes it in its drop. Only a file whose close may wait for a server (see
 /// [`System::close_waits`]) is closed by an operation of the ring where a shard drops it.
 #[derive(Clone)]
 pub struct Fd {

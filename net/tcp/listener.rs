@@ -23,7 +23,7 @@ const BACKLOG: u32 = 1024;
 /// one listener.
 ///
 /// Dropped, it is closed when the drop returns, on any thread and whatever waited for it: its
-/// address can be bound again. Others who have the same socket, another process or a clone, go on.
+/// address can be bound again. Other owners of the same socket, a process or a clone, go on.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {

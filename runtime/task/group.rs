@@ -28,8 +28,8 @@ pub(crate) const DEFAULT_GOAL: Duration = Duration::from_millis(10);
 /// Tasks of one shard take turns, and the groups decide whose turn it is: so a compaction, which
 /// could keep a core busy for minutes, delays the reads beside it by one poll at a time. Groups
 /// hold on every shard on its own; no task moves for their sake. A task that is spawned by a task
-/// of a group is of that group as well. Tasks that nobody put into a group are in the default
-/// group, which has 1000 shares and no goal of its own.
+/// of a group is of that group as well. All other tasks are in the default group, which has 1000
+/// shares and no goal of its own.
 ///
 /// Cloning a `TaskGroup` gives another handle of the same group. A shard to which no task of any
 /// group has come yet, or whose groups have neither tasks nor handles any more, doesn't pay for
