@@ -112,8 +112,8 @@ pub mod runtime {
     //! Building a runtime by hand.
 
     pub use ringhold_runtime::{
-        Builder, DriverCounts, EnterGuard, Handle, KERNEL_FLOOR, Runtime, RuntimeFlavor,
-        RuntimeMetrics, ShardId, StartError, TryCurrentError,
+        Builder, DriverCounts, EnterGuard, Handle, KERNEL_FLOOR, OperationError, Runtime,
+        RuntimeFlavor, RuntimeMetrics, ShardId, StartError, TryCurrentError,
     };
 }
 

@@ -19,6 +19,7 @@ use crate::driver::{Key, Nature, Request, Taken, Waiter, shut_down};
 use crate::fd::Fd;
 use crate::inbox::Message;
 use crate::op::{Custody, Entry};
+use crate::operation_error::OperationError;
 use crate::registry::{self, Remote, ShardId, Standing};
 use crate::shard::Shard;
 
@@ -204,7 +205,9 @@ impl Away {
         let mine = Waker::from(self.clone());
         let taken = shard.driver().borrow_mut().try_take(key, &mine);
         match taken {
-            Some(Taken::Done(cqe)) => self.resolve(cqe.outcome()),
+            Some(Taken::Done(cqe)) => {
+                self.resolve(cqe.outcome().map_err(OperationError::explain));
+            }
             // A completion before the last one has taken the waker.
             Some(Taken::NewWaiter) => {
                 let old = shard.driver().borrow_mut().set_waiter(key, Waiter::Other(mine.into()));

@@ -30,6 +30,7 @@ mod local;
 mod models;
 mod op;
 mod open_files;
+mod operation_error;
 #[doc(hidden)]
 pub mod ops;
 mod park;
@@ -58,6 +59,7 @@ pub use builder::Builder;
 pub use driver::DriverCounts;
 pub use failed::{Failed, IntoBufResult};
 pub use handle::{EnterGuard, Handle, RuntimeFlavor, RuntimeMetrics, TryCurrentError};
+pub use operation_error::OperationError;
 pub use pool::{Leasing, NamedPool, lease, named_pool, occupancy, pool, try_lease};
 pub use registry::ShardId;
 pub use runtime::Runtime;

@@ -31,6 +31,7 @@ use crate::context;
 use crate::driver::{Key, Request, Taken, Waiter};
 use crate::fd::Fd;
 use crate::kernel::Cqe;
+use crate::operation_error::OperationError;
 use crate::registry::ShardId;
 use crate::sqe::{MAY_HANG, Sqe};
 
@@ -316,7 +317,7 @@ impl<T: Operation> Op<T> {
             Some(Taken::Done(cqe)) => {
                 // `Started` needs no drop either.
                 self.state = ManuallyDrop::new(State::Idle);
-                self.finish(cqe.outcome())
+                self.finish(cqe.outcome().map_err(OperationError::explain))
             }
             Some(_) => Poll::Pending,
             None => {

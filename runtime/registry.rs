@@ -12,6 +12,7 @@ use ringhold_buffers::sync::{Mutex, MutexGuard, Queue, StaticMutex, StaticMutexG
 use crate::driver::{DriverCounts, Key};
 use crate::inbox::Message;
 use crate::kernel::{Cqe, Unpark};
+use crate::operation_error::OperationError;
 use crate::task::TaskGroupCounts;
 use crate::task::group::LaneCounts;
 
@@ -233,7 +234,7 @@ impl Remote {
             drop(leftovers);
             shards().remove(&self.id);
         }
-        taken.map(Cqe::outcome)
+        taken.map(|cqe| cqe.outcome().map_err(OperationError::explain_end))
     }
 }
 

@@ -8,6 +8,7 @@ mod held;
 mod watched;
 
 use std::future::{Future, pending};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use common::{count, proc};
 use dice::Dice;
 use held::Account;
 use runtime::fs::File;
+use runtime::runtime::OperationError;
 use runtime::sync::mpsc;
 use runtime::{Handle, Runtime, task, time};
 use watched::{pipe, poll_once, watchdog};
@@ -319,7 +321,8 @@ fn a_shard_that_ends_with_what_others_hold_in_flight_tells_them() {
                     let _ = waits.send(());
                     polled
                 });
-                polled.await.map(|_| ()).map_err(|failed| failed.error.raw_os_error())
+                let cause = |error: io::Error| error.downcast::<OperationError>().ok();
+                polled.await.map(|_| ()).map_err(|failed| cause(failed.error))
             };
             match place {
                 Place::BlockOn => handle.block_on(told),
@@ -330,7 +333,7 @@ fn a_shard_that_ends_with_what_others_hold_in_flight_tells_them() {
         });
         is_waiting.blocking_recv().unwrap();
         drop(runtime);
-        assert_eq!(waiting.join().unwrap(), Err(Some(libc::ECANCELED)), "{place:?}");
+        assert_eq!(waiting.join().unwrap(), Err(Some(OperationError::RuntimeEnded)), "{place:?}");
         account.balances();
         drop(pipe);
     }

@@ -15,7 +15,7 @@ use common::start::{
 };
 use common::{isolated, proc};
 use runtime::buffers::{self, LeaseError, LeaseErrorKind, PoolConfig};
-use runtime::runtime::StartError;
+use runtime::runtime::{OperationError, StartError};
 use runtime::{Builder, fs as files};
 
 const KIB: u64 = 1024;
@@ -228,6 +228,30 @@ fn where_no_thread_can_be_started_one_shard_works_and_blocking_closures_are_canc
                 read_a_page().await?;
                 let error = runtime::spawn_blocking(|| 7).await.expect_err("no thread");
                 assert!(error.is_cancelled(), "{error:?}");
+                read_a_page().await
+            });
+            worked.expect("it starts").expect("it works");
+        });
+}
+
+#[test]
+fn an_operation_that_gets_no_worker_of_the_kernel_says_so_and_others_go_on() {
+    isolated("an_operation_that_gets_no_worker_of_the_kernel_says_so_and_others_go_on")
+        .unprivileged()
+        .limit(Resource::Processes, 1)
+        .run(|| {
+            let worked = Builder::new_current_thread().run(async {
+                // The kernel has a worker wait for each sync.
+                let error = files::File::from_std(tempfile::tempfile()?).sync_all().await;
+                let error = error.expect_err("there is no worker");
+                assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+                let text = "the kernel could start no worker thread for the operation (ECANCELED): \
+                            raise the limit of processes (`ulimit -u`, RLIMIT_NPROC), or that of \
+                            the control group (pids.max)";
+                assert_eq!(error.to_string(), text);
+                assert_eq!(format!("{:?}", error.get_ref().unwrap()), text);
+                let cause = error.downcast::<OperationError>().expect("it is typed");
+                assert_eq!(cause, OperationError::NoWorker);
                 read_a_page().await
             });
             worked.expect("it starts").expect("it works");

@@ -10,6 +10,7 @@ use crate::driver::Nature;
 use crate::fd::Fd;
 use crate::kernel::Cqe;
 use crate::op::Operation;
+use crate::operation_error::OperationError;
 
 /// What the driver needs to know of an operation to start it, besides its entry.
 #[derive(Clone, Copy)]
@@ -44,5 +45,5 @@ pub(crate) enum Taken {
 
 /// The answer of a shard that is past starting anything.
 pub(crate) fn shut_down() -> io::Error {
-    io::Error::other("the runtime has shut down, and its shards take no operations")
+    OperationError::RuntimeEnded.into()
 }
