@@ -432,8 +432,8 @@ fn list_real(directory: &OwnedFd) -> Result<Vec<(Vec<u8>, u8)>, RealErrno> {
         return Err(RealErrno::NOTDIR);
     }
     let mut listed = Vec::new();
-    // By the open directory itself, whose place is given back: a user may not open anew what can't be
-    // read any more.
+    // By the open directory itself, whose place is restored: a user may not open anew what can't
+    // be read any more.
     let place = real::tell(directory)?;
     let mut entries = real::Dir::new(rustix::io::fcntl_dupfd_cloexec(directory, 0)?)?;
     entries.rewind();
