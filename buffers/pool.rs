@@ -259,8 +259,8 @@ fn smaller(length: usize, least: usize) -> Option<usize> {
 ///
 /// Requests of one [group](LeaseGroup) are met first come, first served. Of several groups, the one
 /// that has received the least for its shares has the next turn. A turn lasts until its request is
-/// met; the request takes any free range that it fits into. If there is none, because the free pages
-/// are scattered, requests behind it may overtake it, within these bounds:
+/// met; the request takes any free range that it fits into. If there is none, because the free
+/// pages are scattered, requests behind it may overtake it, within these bounds:
 ///
 /// - One range of its length is kept for it: the one with the fewest pages leased. An overtaking
 ///   request is met from other pages, and from that range only if there are no others.

@@ -187,8 +187,8 @@ impl Builder {
     /// How many bytes of the pool are mapped and registered before the runtime starts, and stay.
     ///
     /// By default the pool grows when it is needed, on a thread of its own, and the first request
-    /// waits some milliseconds. Where memory is short, the runtime starts with what there is, and says so
-    /// in a warning.
+    /// waits some milliseconds. Where memory is short, the runtime starts with what there is, and
+    /// says so in a warning.
     pub fn pool_prefill(&mut self, bytes: usize) -> &mut Builder {
         self.pool_prefill = Some(bytes);
         self

@@ -210,9 +210,9 @@ impl Uring {
         Ok(self.wake_armed)
     }
 
-    /// Hands an operation to a thread where its file system asks a server. Where it doesn't, or that
-    /// can't be known, and where it is to wait for a FIFO's other end, it goes to the ring; what only
-    /// a ring carries out (with a registered buffer) goes to one of the ring's workers.
+    /// Hands an operation to a thread where its file system asks a server. Where it doesn't, or
+    /// that can't be known, and where it is to wait for a FIFO's other end, it goes to the ring;
+    /// what only a ring carries out (with a registered buffer) goes to one of the ring's workers.
     ///
     /// # Safety
     ///
