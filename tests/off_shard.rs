@@ -152,7 +152,7 @@ fn a_read_that_waits_is_woken_where_it_was_polled_last() {
             let read = begin(&runtime, first, pipe.reader.read_at(account.buffer(4096), 0));
             let writing = thread::spawn(move || {
                 thread::sleep(Duration::from_millis(2));
-                std::io::Write::write_all(&mut pipe.meddler, &[9; 100]).unwrap();
+                io::Write::write_all(&mut pipe.meddler, &[9; 100]).unwrap();
                 pipe
             });
             let (count, buffer) = finish(&runtime, last, read).unwrap();
@@ -235,7 +235,7 @@ fn a_future_that_wanders_between_shards_and_threads_is_never_lost() {
                 (None, 0, _) => drop(read),
                 (None, _, true) => assert_eq!(finish(&runtime, Place::Futures, read), 4096),
                 (None, _, false) => {
-                    std::io::Write::write_all(&mut pipe.meddler, b"x").unwrap();
+                    io::Write::write_all(&mut pipe.meddler, b"x").unwrap();
                     assert_eq!(finish(&runtime, Place::ForeignExecutor, read), 1);
                 }
             }
@@ -295,7 +295,7 @@ fn select_carries_the_loser_away_and_another_task_finishes_it() {
     });
     let read = runtime.block_on(carried).unwrap();
     let finished = runtime.handle().spawn_on(1, || read);
-    std::io::Write::write_all(&mut pipe.meddler, b"abc").unwrap();
+    io::Write::write_all(&mut pipe.meddler, b"abc").unwrap();
     let (count, buffer) = runtime.block_on(finished).unwrap().unwrap();
     assert_eq!(count, 3);
     drop((buffer, runtime, pipe));
@@ -363,7 +363,7 @@ fn tasks_wake_up_for_operations_that_foreign_threads_started() {
             })
         })
         .collect();
-    std::io::Write::write_all(&mut &pipe.meddler, &[1; 50]).unwrap();
+    io::Write::write_all(&mut &pipe.meddler, &[1; 50]).unwrap();
     joins.into_iter().for_each(|joined| runtime.block_on(joined).unwrap());
     assert_eq!(woken.load(Ordering::SeqCst), 50);
     drop((runtime, pipe));
