@@ -199,7 +199,7 @@ impl Socket {
         }
     }
 
-    /// Waits for all that an interest names, and says what of it is there.
+    /// Waits for all that an interest names, and says what of it is there: at least one event.
     async fn wait(&self, interest: Interest) -> io::Result<u32> {
         let (target, events) = match interest {
             Interest::READABLE => self.target(Direction::In),
@@ -207,9 +207,19 @@ impl Socket {
             _ => (self.file(), interest.events()),
         };
         let is_gate = target.descriptor() != self.file().descriptor();
-        let told = Op::new(PollReady::new(target.clone(), events)).await?;
-        let (sockets, number) = self.now();
-        Ok(if is_gate { sockets.readiness(number, interest.events()) } else { told })
+        loop {
+            let told = Op::new(PollReady::new(target.clone(), events)).await?;
+            if !is_gate {
+                return Ok(told);
+            }
+            // A gate says that something has happened. What that was may be over, where another
+            // process or thread was faster.
+            let (sockets, number) = self.now();
+            let ready = sockets.readiness(number, interest.events());
+            if ready != 0 {
+                return Ok(ready);
+            }
+        }
     }
 
     /// Waits until a direction is ready, for the one who polls it. It may be ready no more.

@@ -5,7 +5,7 @@ mod common;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Shutdown};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::SocketAddr as StdAddress;
+use std::os::unix::net::{self as std_unix, SocketAddr as StdAddress};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -212,4 +212,28 @@ async fn unix_datagrams_arrive_in_order_and_say_from_whom() {
     assert!(right.ready(Interest::WRITABLE).await.unwrap().is_writable());
     let unbound = UnixSocket::new_datagram().unwrap();
     assert_eq!(unbound.listen(1).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[runtime::test]
+async fn a_wait_goes_on_where_another_sender_was_faster() {
+    let (directory, path) = place();
+    let receiver = std_unix::UnixDatagram::bind(&path).unwrap();
+    let other = std_unix::UnixDatagram::unbound().unwrap();
+    other.connect(&path).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let socket = UnixDatagram::bind(directory.path().join("other")).unwrap();
+    socket.connect(&path).unwrap();
+    while other.send(b"full").is_ok() {}
+
+    let waiting = runtime::spawn(async move { socket.ready(Interest::WRITABLE).await });
+    for _ in 0..100 {
+        // The wait is armed: it has seen that there is no room.
+        runtime::time::sleep(MOMENT).await;
+        assert_eq!(receiver.recv(&mut [0; 4]).unwrap(), 4);
+        assert_eq!(other.send(b"full").unwrap(), 4, "the room is taken before the waiter looks");
+        assert!(!waiting.is_finished());
+    }
+    assert_eq!(receiver.recv(&mut [0; 4]).unwrap(), 4);
+    let ready = timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+    assert!(ready.is_writable());
 }
