@@ -7,6 +7,8 @@ mod dice;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,16 +84,24 @@ fn no_connection_is_lost_by_accepts_that_are_dropped() {
     });
 }
 
-/// Writes numbered records, sometimes in haste and sometimes with breaks.
-fn write_records(mut stream: StdStream, records: u64, mut dice: Dice) {
+/// Writes numbered records, sometimes in haste and sometimes with breaks: each fourth time until
+/// `seen` says that the reader has them all, so that it finds nothing however fast this thread is.
+fn write_records(mut stream: StdStream, records: u64, seen: &Weak<AtomicU64>, mut dice: Dice) {
     let mut next = 0;
     while next < records {
         let end = records.min(next + 1 + dice.below(256));
         let bytes: Vec<u8> = (next..end).flat_map(u64::to_be_bytes).collect();
         stream.write_all(&bytes).unwrap();
         next = end;
-        if dice.below(2) == 0 {
-            thread::sleep(Duration::from_micros(dice.below(50)));
+        match dice.below(4) {
+            0 => thread::sleep(Duration::from_micros(dice.below(50))),
+            // There is no reader left that could be waited for, if it has failed.
+            1 => {
+                while seen.upgrade().is_some_and(|seen| seen.load(Ordering::Relaxed) < next) {
+                    thread::sleep(Duration::from_micros(dice.below(50)));
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -164,8 +174,10 @@ fn no_byte_is_lost_or_out_of_order_by_reads_that_are_dropped() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
-            let writer = dice.split();
-            let writing = thread::spawn(move || write_records(client, records, writer));
+            let seen = Arc::new(AtomicU64::new(0));
+            let (writer, seen_by_writer) = (dice.split(), Arc::downgrade(&seen));
+            let writing =
+                thread::spawn(move || write_records(client, records, &seen_by_writer, writer));
             let mut received = Records::default();
             let (mut won, mut dropped) = (0u64, [0u64; 5]);
             loop {
@@ -182,6 +194,7 @@ fn no_byte_is_lost_or_out_of_order_by_reads_that_are_dropped() {
                     brought = read(&mut stream, kind, most) => match brought {
                         Some(bytes) => {
                             received.take(&bytes);
+                            seen.store(received.seen, Ordering::Relaxed);
                             won += 1;
                         }
                         None => break,
