@@ -144,17 +144,18 @@ async fn many_waits(waits: u32) -> (UnixStream, Arc<UnixStream>) {
 }
 
 #[test]
-fn many_waits_end_with_their_runtime_within_a_second() {
-    let waits = count("RINGHOLD_WAITS", 40_000);
+fn many_waits_end_with_their_runtime_in_time_that_grows_with_their_number() {
+    let waits = count("RINGHOLD_WAITS", 80_000);
     let _watchdog = watchdog("ending with many waits", 60);
     for rings in RINGS {
         let mut builder = Builder::new_current_thread();
         builder.ring_entries(rings.0, rings.1).drain_deadline(Duration::from_secs(60));
         let ended = builder.run(async { (many_waits(waits).await, Instant::now(), ran()) });
         let (_peer, begun, ran_before) = ended.unwrap();
-        // On a machine that does others as well it is the time on a core that counts.
+        // On a machine that does others as well it is the time on a core that counts. Under a
+        // sanitizer it is about 2 s, else a quarter of one; in the square of their number, 35 s.
         let took = begun.elapsed().min(ran() - ran_before);
-        assert!(took < Duration::from_secs(1), "{waits} waits, {rings:?}: {took:?}");
+        assert!(took < Duration::from_secs(6), "{waits} waits, {rings:?}: {took:?}");
     }
 }
 
