@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use ringhold_kernel::ArenaId;
+
 use crate::{
     PAGE,
     pool::Shared,
     region::{Address, bury, inspect},
-    registrar::ArenaId,
     request::Grant,
     sync::atomic::{AtomicU32, Ordering},
 };

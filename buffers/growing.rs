@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use ringhold_kernel::ArenaId;
+
 use crate::{
     LARGEST_ARENA, PAGE, POOL_SLOTS,
     error::{Cause, LeaseError},
     region::Region,
-    registrar::{ArenaId, Retiring},
+    registrar::Retiring,
     request::{Grant, Growth, Short, Step},
     state::{Shortage, State},
     waiters::Ticket,

@@ -41,8 +41,6 @@ mod request;
 mod slice;
 mod slots;
 mod state;
-#[doc(hidden)]
-pub mod sync;
 mod waiters;
 
 pub use config::PoolConfig;
@@ -54,18 +52,17 @@ pub use lease::Lease;
 pub use lease_future::LeaseFuture;
 pub use occupancy::Occupancy;
 pub use pool::Pool;
-pub use region::locked_memory_limit;
-pub use registrar::{ArenaId, Registrar, Retiring};
+pub use registrar::{Registrar, Retiring};
+#[doc(hidden)]
+pub use ringhold_kernel::sync;
+pub use ringhold_kernel::{ARENA_SLOTS, ArenaId};
 pub use slice::Slice;
 
 /// The bytes of a page: leases begin at a multiple of it, and are counted in it.
 pub const PAGE: usize = 4096;
 
-/// The slots of the kernel's table of registered buffers: those of all pools of a runtime.
-pub const ARENA_SLOTS: usize = 4 * POOL_SLOTS;
-
 /// The slots of one pool: it never has more arenas than this.
-pub const POOL_SLOTS: usize = 64;
+pub const POOL_SLOTS: usize = ARENA_SLOTS / 4;
 
 /// The most bytes that the kernel takes as one registered buffer: 1 GiB.
 pub(crate) const LARGEST_ARENA: usize = 1 << 30;

@@ -173,19 +173,6 @@ pub(crate) unsafe fn inspect(start: Address, length: usize) {
     }
 }
 
-/// The process's soft limit of locked memory (RLIMIT_MEMLOCK) in bytes; `None` if it has none.
-///
-/// ```
-/// assert_ne!(ringhold_buffers::locked_memory_limit(), Some(u64::MAX));
-/// ```
-pub fn locked_memory_limit() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one `rlimit` to a local, during the call (S1).
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    assert_eq!(result, 0, "getrlimit fails on a bad argument only");
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

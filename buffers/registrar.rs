@@ -8,22 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    pool::Shared,
-    region::{Region, locked_memory_limit},
-};
+use ringhold_kernel::ArenaId;
 
-/// Names an arena: its slot in the kernel's table, and which of all arenas stands there.
-///
-/// Two arenas of a process never have the same generation, whatever their pools: a table that holds
-/// another generation holds other pages.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ArenaId {
-    /// The index in the table of registered buffers, below [`ARENA_SLOTS`](crate::ARENA_SLOTS).
-    pub slot: u16,
-    /// Counts the arenas of the process, from 1.
-    pub generation: u32,
-}
+use crate::{pool::Shared, region::Region};
 
 /// Registers a pool's arenas with the kernel. Implemented by the runtime.
 ///
@@ -90,7 +77,7 @@ pub trait Registrar: Send + Sync + 'static {
 
     /// What this user may lock, in bytes; `None` without a limit.
     fn locked_memory_limit(&self) -> Option<u64> {
-        locked_memory_limit()
+        None
     }
 
     /// How many bytes of the mapped range are in huge pages; 0 where that can't be known.

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use ringhold_kernel::ArenaId;
+
 use crate::{
     error::LeaseError,
     foreign::{self, ForeignWaker},
     group::LeaseGroup,
     region::Address,
-    registrar::{ArenaId, Retiring},
+    registrar::Retiring,
     waiters::Ticket,
 };
 

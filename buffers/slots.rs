@@ -9,12 +9,14 @@ use std::{
     },
 };
 
+use ringhold_kernel::ArenaId;
+
 use crate::{
     PAGE, POOL_SLOTS,
     arena::{Arena, PageMap},
     pool::Shared,
     region::Region,
-    registrar::{ArenaId, Retiring},
+    registrar::Retiring,
     request::Grant,
 };
 

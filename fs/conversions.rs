@@ -144,7 +144,7 @@ async fn duplicate(file: &Fd) -> io::Result<Fd> {
     let system = ringhold_runtime::system();
     let call = ColdCall::on(file, |file| Call::Duplicate { file, system, copy: None });
     match Op::new(call).await? {
-        (_, Call::Duplicate { copy: Some(copy), .. }) => Ok(copy),
+        (_, Call::Duplicate { copy: Some(copy), .. }) => Ok(copy.into()),
         (_, call) => unreachable!("a duplicate was answered by {call:?}"),
     }
 }

@@ -190,7 +190,7 @@ impl Cursor {
         if self.kind == Kind::Shared {
             let room = target.whole_blocks_around(0, length);
             let (buffer, _) = aligned(spare, target.memory(), room);
-            let ahead = Ahead::at_position(&target.descriptor, buffer, room);
+            let ahead = Ahead::at_position(target.descriptor.held(), buffer, room);
             self.seeks = self.standing.seeks();
             let call = ColdCall::new(Call::ReadHere { ahead });
             self.state = State::ReadingShared(Op::new(call));
@@ -265,7 +265,7 @@ impl Cursor {
     }
 
     fn write_shared(&mut self, target: &Target, bytes: Vec<u8>, begin: usize) {
-        let call = Call::WriteHere { file: target.descriptor.clone(), bytes, begin };
+        let call = Call::WriteHere { file: target.descriptor.held(), bytes, begin };
         self.state = State::WritingShared(Op::new(ColdCall::new(call)));
     }
 

@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::vec;
 
+use ringhold_buffers::sync::OnceLock;
 use ringhold_runtime::ops::{Open, Place};
 use ringhold_runtime::{Call, ColdCall, DirectoryEntry, Fd, Op};
 
@@ -63,7 +64,7 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     match Op::new(ColdCall::new(opening)).await? {
         (_, Call::OpenDirectory { directory: Some(directory), entries, ended, .. }) => {
             Ok(ReadDir {
-                directory,
+                directory: directory.into(),
                 path: path.into(),
                 batch: entries.into_iter(),
                 call: None,

@@ -231,7 +231,7 @@ async fn open_copy(source: &Stat, path: &Path) -> io::Result<File> {
 async fn copy_by_kernel(source: &File, target: &File) -> io::Result<u64> {
     let mut offset = 0;
     loop {
-        let (source, target) = (source.target.descriptor.clone(), target.target.descriptor.clone());
+        let (source, target) = (source.target.descriptor.held(), target.target.descriptor.held());
         let call = Call::CopyRange { source, target, offset, length: COPY_BYTES };
         match Op::new(ColdCall::new(call)).await {
             Ok((0, _)) => return Ok(offset),

@@ -7,21 +7,19 @@ use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::sync::{Mutex, MutexGuard};
-use ringhold_buffers::{ARENA_SLOTS, ArenaId, Registrar, Retiring};
+use ringhold_buffers::{Registrar, Retiring};
+use ringhold_kernel::sync::{Mutex, MutexGuard, OnceLock};
+use ringhold_kernel::{ARENA_SLOTS, ArenaEntry, ArenaId, Donor, Kernel, StartError, System};
 
 use crate::context;
 use crate::growth::{Grower, Growth};
 use crate::inbox::Message;
-use crate::kernel::{ArenaEntry, Donor, Kernel, System};
 use crate::registry::Remote;
-use crate::start_error::StartError;
 use crate::telling::tell;
 use crate::time::clock::Clock;
-use crate::uring;
 
 /// How long locked memory that another ring has just given back may take to arrive, about.
 const LATE_MEMORY: Duration = Duration::from_millis(512);
@@ -84,7 +82,8 @@ impl Arenas {
             };
             match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => {
-                    return Err(StartError::TooManyOpenFiles { limit: uring::open_files_limit() });
+                    let limit = self.system.open_files_limit();
+                    return Err(StartError::TooManyOpenFiles { limit });
                 }
                 // A ring that was closed gives its locked memory back some milliseconds later.
                 Some(libc::ENOMEM) if self.system.may_block() && pause < LATE_MEMORY => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ringhold_buffers::foreign::ForeignWaker;
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_kernel::sync::{Mutex, MutexGuard};
 
 use crate::collector::Collector;
 use crate::context;

@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard, thread_local};
+use ringhold_kernel::System;
+use ringhold_kernel::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
 use crate::builder::ThreadHooks;
 use crate::context::{self, GroupScope, HandleScope};
 use crate::handle::Handle;
-use crate::kernel::System;
 use crate::task::{Id, JoinHandle, TaskGroup, TaskRef, new_task};
 use crate::telling::tell;
 use crate::time::clock::Hold;

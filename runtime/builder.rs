@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ringhold_buffers::{PoolConfig, foreign};
+use ringhold_kernel::{KernelConfig, StartError, System};
+use ringhold_uring::Linux;
 
-use crate::kernel::{KernelConfig, System};
 use crate::pools::NAMED_MAX;
 use crate::runtime::{self, Runtime};
-use crate::start_error::StartError;
 use crate::task::is_large;
-use crate::uring::Linux;
 
 /// The largest submission queue that the kernel makes.
 const SUBMISSIONS_MAX: u32 = 32_768;

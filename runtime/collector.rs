@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::PoisonError;
 
-use ringhold_buffers::sync::Mutex;
-
-use crate::kernel::Cqe;
+use ringhold_kernel::Cqe;
+use ringhold_kernel::sync::Mutex;
 
 /// Where the completions of one operation go that say more than a result: that others follow, that
 /// the kernel has picked a buffer, or that it is done with one. The last completion comes here,

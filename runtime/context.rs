@@ -7,11 +7,11 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
-use ringhold_buffers::sync::thread_local;
+use ringhold_kernel::System;
+use ringhold_kernel::sync::thread_local;
 
 use crate::builder::Builder;
 use crate::handle::Handle;
-use crate::kernel::System;
 use crate::registry::ShardId;
 use crate::shard::Shard;
 use crate::task::TaskGroup;

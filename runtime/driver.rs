@@ -22,11 +22,10 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
-use ringhold_buffers::{ArenaId, foreign};
+use ringhold_buffers::foreign;
 
 use crate::arenas::{ArenaTable, Arenas};
 use crate::files::FileTable;
-use crate::kernel::{Cqe, Kernel, Wait};
 use crate::op::{Custody, Entry};
 use crate::registry::Remote;
 use crate::task::ReadyQueue;
@@ -35,6 +34,7 @@ use cancels::Cancels;
 use groups::GroupNumbers;
 use held::Held;
 use lag::Lag;
+use ringhold_kernel::{ArenaId, Cqe, Kernel, Wait};
 use slots::{Cancel, SlotState, Slots, polled_after_drop};
 use submit::push;
 

@@ -6,13 +6,13 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError};
 
-use ringhold_buffers::sync::Mutex;
-use ringhold_buffers::sync::atomic::{AtomicU32, Ordering};
+use ringhold_kernel::sync::Mutex;
+use ringhold_kernel::sync::atomic::{AtomicU32, Ordering};
+use ringhold_kernel::{HeldFile, NewDescriptor, System};
 
 use crate::context;
 use crate::driver::Driver;
 use crate::inbox::Message;
-use crate::kernel::System;
 use crate::op::Op;
 use crate::ops::Close;
 use crate::registry::Remote;
@@ -56,7 +56,30 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl fmt::Debug for Fd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Fd").field(&self.shared.descriptor).finish()
+        self.shared.fmt(f)
+    }
+}
+
+impl From<NewDescriptor> for Fd {
+    fn from(made: NewDescriptor) -> Fd {
+        let (descriptor, system) = made.into_parts();
+        Fd::new(descriptor, system)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fd").field(&self.descriptor).finish()
+    }
+}
+
+impl HeldFile for Shared {
+    fn descriptor(&self) -> RawFd {
+        self.descriptor
+    }
+
+    fn system(&self) -> &dyn System {
+        &*self.system
     }
 }
 
@@ -90,6 +113,11 @@ impl Fd {
     /// The number. It stays this file's own as long as this value lives.
     pub fn descriptor(&self) -> RawFd {
         self.shared.descriptor
+    }
+
+    /// A count of the file, for a cold call, which holds it also when it was dropped.
+    pub fn held(&self) -> Arc<dyn HeldFile> {
+        self.shared.clone()
     }
 
     /// Who made it.

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use ringhold_kernel::{FIXED_FILE, Kernel, MAY_HANG, Sqe};
+
 use crate::fd::Fd;
-use crate::kernel::Kernel;
 use crate::registry::Remote;
-use crate::sqe::{FIXED_FILE, MAY_HANG, Sqe};
 
 pub(crate) struct FileTable {
     /// By slot, the serial of the file that is there; 0 for none.

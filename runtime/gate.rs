@@ -1,6 +1,6 @@
 //! What is waited for in a descriptor's place, so that a wait doesn't hold it open.
 
-use std::sync::OnceLock;
+use ringhold_kernel::sync::OnceLock;
 
 use crate::fd::Fd;
 

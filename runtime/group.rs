@@ -5,12 +5,12 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use ringhold_buffers::sync::{Mutex, MutexGuard};
 use ringhold_buffers::{IoBuf, Lease};
+use ringhold_kernel::Provided;
+use ringhold_kernel::sync::{Mutex, MutexGuard};
 
 use crate::context;
 use crate::inbox::Message;
-use crate::kernel::Provided;
 use crate::registry::Remote;
 use crate::shard::Shard;
 

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
+use ringhold_kernel::System;
+use ringhold_kernel::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::kernel::System;
 use crate::telling::tell;
 use crate::time::clock::Hold;
 

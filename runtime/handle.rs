@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringhold_buffers::Pool;
+use ringhold_kernel::System;
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
 use crate::context::{self, HandleScope};
 use crate::driver::DriverCounts;
 use crate::inbox::{Adoption, Message};
-use crate::kernel::System;
 use crate::park;
 use crate::pool::NamedPool;
 use crate::pools::Pools;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use ringhold_buffers::sync::{Condvar, Mutex};
+use ringhold_kernel::sync::{Condvar, Mutex};
 
 /// Gives the value; dropped without that, it tells the other side that nothing comes.
 pub(crate) struct Giver<T>(Arc<Place<T>>);

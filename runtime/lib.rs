@@ -3,13 +3,12 @@
 //! Applications use the face, package `ringhold`; what this crate opens to the layers above it is
 //! not an interface of its own.
 
-mod ahead;
 mod arenas;
 mod at_once;
 mod away;
 mod blocking;
 mod builder;
-mod call;
+mod cold_call;
 mod collector;
 mod context;
 #[doc(hidden)]
@@ -24,12 +23,10 @@ mod growth;
 mod handle;
 mod handover;
 mod inbox;
-mod kernel;
 mod local;
 #[cfg(test)]
 mod models;
 mod op;
-mod open_files;
 mod operation_error;
 #[doc(hidden)]
 pub mod ops;
@@ -37,22 +34,16 @@ mod park;
 mod plan;
 mod pool;
 mod pools;
-mod processes;
 mod random;
 mod registry;
 mod runtime;
 mod select;
 mod shard;
 pub mod signal;
-mod sockets;
-mod sqe;
-mod start_error;
 mod stepped;
 pub mod task;
 mod telling;
-mod threads;
 pub mod time;
-mod uring;
 mod waiting;
 
 pub use builder::Builder;
@@ -62,15 +53,13 @@ pub use handle::{EnterGuard, Handle, RuntimeFlavor, RuntimeMetrics, TryCurrentEr
 pub use operation_error::OperationError;
 pub use pool::{Leasing, NamedPool, lease, named_pool, occupancy, pool, try_lease};
 pub use registry::ShardId;
+pub use ringhold_kernel::{KERNEL_FLOOR, StartError};
 pub use runtime::Runtime;
-pub use start_error::{KERNEL_FLOOR, StartError};
 
 #[doc(hidden)]
-pub use ahead::Ahead;
+pub use at_once::{ask_at_once, read_at_once, read_file_at_once};
 #[doc(hidden)]
-pub use at_once::{AtOnce, NothingAtOnce, ask_at_once, read_at_once, read_file_at_once};
-#[doc(hidden)]
-pub use call::{Call, CallPointer, ColdCall, DirectoryEntry};
+pub use cold_call::ColdCall;
 #[doc(hidden)]
 pub use collector::{Arrivals, Collector};
 #[doc(hidden)]
@@ -79,28 +68,23 @@ pub use gate::Gate;
 #[doc(hidden)]
 pub use group::Group;
 #[doc(hidden)]
-pub use kernel::{
-    ArenaEntry, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Capacity, Cqe, Donor,
-    Kernel, KernelConfig, Provided, QueueFull, SignalCounts, SignalEvents, System, Unpark, Wait,
-};
-#[doc(hidden)]
 pub use op::{Entry, Op, Operation};
-#[doc(hidden)]
-pub use open_files::{Description, OpenFiles};
-#[doc(hidden)]
-pub use processes::Processes;
 #[doc(hidden)]
 pub use random::random_below;
 #[doc(hidden)]
 pub use ringhold_buffers::foreign;
 #[doc(hidden)]
+pub use ringhold_kernel::{
+    Ahead, ArenaEntry, AtOnce, BUFFER_SELECT, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION,
+    CQE_SOCKET_NONEMPTY, Call, CallPointer, Capacity, Cqe, Description, DirectoryEntry, Donor,
+    FIXED_FILE, HeldFile, Kernel, KernelConfig, NewDescriptor, NothingAtOnce, OpenFiles,
+    POLL_ARMED, Processes, Provided, QueueFull, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, SignalCounts,
+    SignalEvents, SocketAddress, Sockets, Sqe, System, Unpark, Wait,
+};
+#[doc(hidden)]
 pub use select::{Both, poll_select};
 #[doc(hidden)]
 pub use shard::Shard;
-#[doc(hidden)]
-pub use sockets::{SocketAddress, Sockets};
-#[doc(hidden)]
-pub use sqe::{BUFFER_SELECT, FIXED_FILE, POLL_ARMED, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, Sqe};
 #[doc(hidden)]
 pub use stepped::Stepped;
 #[doc(hidden)]

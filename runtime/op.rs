@@ -21,19 +21,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ringhold_buffers::ArenaId;
 use ringhold_buffers::foreign::{self, ForeignWaker};
+use ringhold_kernel::{ArenaId, CallPointer, Cqe, MAY_HANG, Sqe};
 
 use crate::away::{self, Away};
-use crate::call::CallPointer;
 use crate::collector::Collector;
 use crate::context;
 use crate::driver::{Key, Request, Taken, Waiter};
 use crate::fd::Fd;
-use crate::kernel::Cqe;
 use crate::operation_error::OperationError;
 use crate::registry::ShardId;
-use crate::sqe::{MAY_HANG, Sqe};
 
 /// What goes to the kernel: an opcode, or a cold call.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::sync::thread::{self, Thread};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::sync::thread::{self, Thread};
 
 use crate::context;
 use crate::handle::no_nested_block_on;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use ringhold_kernel::{StartError, System};
+
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
 use crate::builder::Builder;
 use crate::handle::{Handle, Shared};
-use crate::kernel::System;
 use crate::pools::Pools;
 use crate::random::SharedRandom;
 use crate::registry::Remote;
 use crate::shard::Shard;
-use crate::start_error::StartError;
 use crate::time::clock::Clock;
 
 /// What the parts of a runtime are made from.

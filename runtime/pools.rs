@@ -4,16 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::{
-    ARENA_SLOTS, LeaseErrorKind, LeaseGroup, PAGE, POOL_SLOTS, Pool, PoolConfig,
-};
+use ringhold_buffers::{LeaseErrorKind, LeaseGroup, PAGE, POOL_SLOTS, Pool, PoolConfig};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::{ARENA_SLOTS, StartError, System};
 
 use crate::arenas::Arenas;
 use crate::builder::Builder;
 use crate::handle::Handle;
-use crate::kernel::System;
-use crate::start_error::StartError;
 use crate::telling::tell;
 
 /// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next

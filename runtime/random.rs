@@ -2,8 +2,9 @@
 //! are no shard. They begin with what the system says, so that a simulated run repeats itself.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringhold_kernel::sync::OnceLock;
 
 use crate::builder::Builder;
 use crate::context;

@@ -6,12 +6,12 @@ use std::io;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError};
 
-use ringhold_buffers::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
-use ringhold_buffers::sync::{Mutex, MutexGuard, Queue, StaticMutex, StaticMutexGuard};
+use ringhold_kernel::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use ringhold_kernel::sync::{Mutex, MutexGuard, Queue, StaticMutex, StaticMutexGuard};
+use ringhold_kernel::{Cqe, Unpark};
 
 use crate::driver::{DriverCounts, Key};
 use crate::inbox::Message;
-use crate::kernel::{Cqe, Unpark};
 use crate::operation_error::OperationError;
 use crate::task::TaskGroupCounts;
 use crate::task::group::LaneCounts;

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringhold_buffers::foreign;
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::sync::{Condvar, Mutex, MutexGuard};
+use ringhold_kernel::{StartError, threads};
 
 use crate::arenas::Arenas;
 use crate::builder::Builder;
@@ -21,11 +22,8 @@ use crate::inbox::Message;
 use crate::plan::Plan;
 use crate::registry::Remote;
 use crate::shard::Shard;
-use crate::start_error::StartError;
 use crate::task::{JoinHandle, budget, coop};
 use crate::telling::tell;
-use crate::threads;
-use crate::uring;
 
 /// A running runtime. Dropping it shuts it down.
 ///
@@ -175,7 +173,7 @@ impl ShardThread {
 
     fn serve(&self, shard: Shard, handle: &Handle) -> bool {
         if self.pin
-            && let Err(error) = uring::pin_this_thread(self.index)
+            && let Err(error) = handle.system().pin_this_thread(self.index)
         {
             tell!(warn, %error, shard = self.index, "a shard could not be pinned to its core");
         }
@@ -261,7 +259,7 @@ pub(crate) fn run<F: Future>(builder: &mut Builder, future: F) -> Result<F::Outp
         start.give(Start { handle: handle.clone() });
     }
     if builder.pin
-        && let Err(error) = uring::pin_this_thread(0)
+        && let Err(error) = handle.system().pin_this_thread(0)
     {
         tell!(warn, %error, shard = 0, "a shard could not be pinned to its core");
     }

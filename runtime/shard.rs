@@ -21,7 +21,6 @@ use crate::arenas::{ArenaTable, Arenas};
 use crate::context::{self, ShardScope};
 use crate::driver::{Driver, DriverCounts, Due, Reclaimed};
 use crate::inbox::Message;
-use crate::kernel::{Kernel, Wait};
 use crate::local::Locals;
 use crate::random::Random;
 use crate::registry::{Remote, ShardId, Standing};
@@ -30,6 +29,7 @@ use crate::time::clock::Clock;
 use crate::time::wheel::{TimerKey, Wheel};
 use lanes::{DEFAULT_LANE, Lanes};
 use pace::{Pace, TURN_MAX};
+use ringhold_kernel::{Kernel, Wait};
 use settling::Settled;
 
 pub(crate) use settling::{is_ending, settle};

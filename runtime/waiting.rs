@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_kernel::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::fd::Fd;
 use crate::op::Op;

@@ -1,5 +1,6 @@
 //! Chains of tasks of any length, and large futures: neither overflows a stack.
 
+mod common;
 mod watched;
 
 use std::future::{Future, pending};

@@ -1,6 +1,7 @@
 //! Sets of tasks: each result once, in the order of their ends, and no task outlives its set unless
 //! it is let go.
 
+mod common;
 mod watched;
 
 use std::collections::HashSet;

@@ -7,11 +7,11 @@ mod common;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::limits::Resource;
-use common::{count, isolated, proc};
-use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, StartError, System};
+use common::{Altered, AlteredSystem, count, isolated, proc};
+use ringhold_runtime::{ArenaEntry, Donor, System};
 use runtime::buffers::{self, LeaseErrorKind, PoolConfig};
 use runtime::fs::File;
 use runtime::task::TaskGroup;
@@ -49,30 +49,14 @@ struct Gated {
     gate: Arc<Gate>,
 }
 
-impl System for Gated {
-    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
-        self.linux.boot(config)
+impl Altered for Gated {
+    fn linux(&self) -> &Arc<dyn System> {
+        &self.linux
     }
 
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
         let donor = self.linux.donor()?;
         Ok(Box::new(GatedDonor { donor, gate: self.gate.clone() }))
-    }
-
-    fn close(&self, descriptor: RawFd) {
-        self.linux.close(descriptor);
-    }
-
-    fn now(&self) -> Instant {
-        self.linux.now()
-    }
-
-    fn locked_memory_limit(&self) -> Option<u64> {
-        self.linux.locked_memory_limit()
-    }
-
-    fn seed(&self) -> u64 {
-        self.linux.seed()
     }
 }
 
@@ -112,7 +96,7 @@ fn a_shard_goes_on_while_its_pool_grows() {
     if !can_be_cloned {
         return common::skip("pools", "before Linux 6.13 a shard registers by itself");
     }
-    let system = Arc::new(Gated { linux, gate: gate.clone() });
+    let system = Arc::new(AlteredSystem(Gated { linux, gate: gate.clone() }));
     let runtime = Builder::new_multi_thread().system(system).shards(1).build().unwrap();
     gate.set(true);
     runtime.block_on(async {
@@ -141,7 +125,8 @@ fn a_shard_goes_on_while_its_pool_grows() {
 fn a_runtime_ends_while_its_pool_grows() {
     for round in 0..20_u64 {
         let gate = Arc::new(Gate::default());
-        let system = Arc::new(Gated { linux: Builder::default_system(), gate: gate.clone() });
+        let system =
+            Arc::new(AlteredSystem(Gated { linux: Builder::default_system(), gate: gate.clone() }));
         let runtime = Builder::new_multi_thread().system(system).shards(2).build().unwrap();
         runtime.block_on(async {
             let lease = runtime::spawn(buffers::lease(4096));

@@ -2,6 +2,7 @@
 //! shutdown, the second end the process.
 
 mod bombs;
+mod common;
 mod held;
 mod watched;
 

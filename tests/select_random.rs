@@ -1,21 +1,20 @@
 //! `select!`: the branch that is polled first is drawn from the shard's generator, which begins
 //! with what its system says.
 
+mod common;
 mod watched;
 
 use std::cell::RefCell;
 use std::future::{poll_fn, ready};
 use std::io;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Instant;
 
-use ringhold_runtime::{Builder, Donor, Kernel, KernelConfig, System};
+use common::{Altered, AlteredSystem};
+use ringhold_runtime::{Builder, System};
 use ringhold_sim::{HostConfig, Simulation, seeds};
-use runtime::runtime::StartError;
 use runtime::task::{spawn, spawn_on, yield_now};
 use watched::Random;
 
@@ -25,25 +24,9 @@ struct Seeded {
     next: AtomicU64,
 }
 
-impl System for Seeded {
-    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
-        self.linux.boot(config)
-    }
-
-    fn donor(&self) -> io::Result<Box<dyn Donor>> {
-        self.linux.donor()
-    }
-
-    fn close(&self, descriptor: RawFd) {
-        self.linux.close(descriptor);
-    }
-
-    fn now(&self) -> Instant {
-        self.linux.now()
-    }
-
-    fn locked_memory_limit(&self) -> Option<u64> {
-        self.linux.locked_memory_limit()
+impl Altered for Seeded {
+    fn linux(&self) -> &Arc<dyn System> {
+        &self.linux
     }
 
     fn seed(&self) -> u64 {
@@ -54,7 +37,9 @@ impl System for Seeded {
 fn seeded(shards: usize, seed: u64) -> Builder {
     let mut builder = Builder::new_multi_thread();
     let linux = Builder::default_system();
-    builder.shards(shards).system(Arc::new(Seeded { linux, next: AtomicU64::new(seed) }));
+    builder
+        .shards(shards)
+        .system(Arc::new(AlteredSystem(Seeded { linux, next: AtomicU64::new(seed) })));
     builder
 }
 

@@ -1,5 +1,6 @@
 //! The tables of registered buffers, where the kernel refuses to change them.
 
+mod common;
 mod watched;
 
 use runtime::buffers::{self, PoolConfig};

@@ -4,6 +4,7 @@
 //! What is measured is counted in polls, and not by the clock: on a paused clock each poll counts
 //! as the 100 ns that a poll is charged at least.
 
+mod common;
 mod watched;
 
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,7 @@
 //! A task of a group with a small latency goal is polled before the next poll of a group with a
 //! larger one, whatever wakes it.
 
+mod common;
 mod watched;
 
 use std::cell::{Cell, RefCell};

@@ -132,13 +132,17 @@ fn layers_know_only_the_layers_below() {
     const NET: &str = "ringhold_net";
     const PROCESS: &str = "ringhold_process";
     const RUNTIME: &str = "ringhold_runtime";
-    let rules: [(&str, &[&str]); 6] = [
+    const BUFFERS: &str = "ringhold_buffers";
+    const URING: &str = "ringhold_uring";
+    let rules: [(&str, &[&str]); 8] = [
+        ("runtime/kernel/", &[BUFFERS, RUNTIME, URING]),
+        ("runtime/uring/", &[RUNTIME]),
         ("buffers/", &[RUNTIME, FS, NET, PROCESS, "ringhold", "io_uring", "tokio"]),
         ("runtime/", &[FS, NET, PROCESS, "tokio"]),
         ("fs/", &[NET, PROCESS, "ringhold", "io_uring"]),
         ("net/", &[FS, PROCESS, "ringhold", "io_uring"]),
         ("process/", &[FS, NET, "ringhold", "io_uring"]),
-        ("benches/", &[RUNTIME, FS, NET, PROCESS, "ringhold_buffers"]),
+        ("benches/", &[RUNTIME, FS, NET, PROCESS, BUFFERS]),
     ];
     let mut violations = Vec::new();
     for file in rust_files() {
@@ -162,6 +166,20 @@ fn layers_know_only_the_layers_below() {
 }
 
 #[test]
+fn only_the_builder_names_a_kernel() {
+    let mut violations = Vec::new();
+    for file in rust_files() {
+        let may = ["runtime/builder.rs", "tests/tidy.rs"].contains(&&*file.path);
+        for (number, line) in file.lines() {
+            if code(line).contains("ringhold_uring") && !may {
+                violations.push(format!("{}:{number}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    none("`ringhold_uring` is named by the builder only, whose default it is", violations);
+}
+
+#[test]
 fn only_the_kernels_folder_makes_system_calls() {
     let outside = ["runtime/uring/", "tests/", "benches/", "examples/"];
     let mut violations = Vec::new();
@@ -176,6 +194,28 @@ fn only_the_kernels_folder_makes_system_calls() {
     none("`rustix` is named below runtime/uring/ only", violations);
 }
 
+/// ThreadSanitizer sees what std's types order only where `runtime/kernel/sync.rs` shows it.
+#[test]
+fn what_threads_meet_in_comes_from_one_file() {
+    let mut violations = Vec::new();
+    for file in rust_files() {
+        let is_layer = file.is_below(&["runtime/", "buffers/", "fs/", "net/", "process/"]);
+        if !is_layer || file.is_test() || file.is_below(&["runtime/kernel/sync", "runtime/sim/"]) {
+            continue;
+        }
+        for (number, line) in file.lines() {
+            let code = code(line);
+            let is_named = ["OnceLock", "LazyLock", "Condvar", "RwLock", "Barrier"]
+                .iter()
+                .any(|name| code.contains(name));
+            if code.contains("std::sync::") && is_named {
+                violations.push(format!("{}:{number}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    none("what threads meet in comes from runtime/kernel/sync.rs", violations);
+}
+
 #[test]
 fn threads_are_started_in_one_file() {
     let mut violations = Vec::new();
@@ -183,7 +223,7 @@ fn threads_are_started_in_one_file() {
         let is_layer =
             file.is_below(&["runtime/", "buffers/", "fs/", "net/", "process/"]) && !file.is_test();
         // The simulator runs seeds side by side, each of them on one thread.
-        let may = ["runtime/threads.rs", "runtime/sim/seeds.rs"].contains(&&*file.path);
+        let may = ["runtime/kernel/threads.rs", "runtime/sim/seeds.rs"].contains(&&*file.path);
         if !is_layer || may {
             continue;
         }
@@ -194,14 +234,14 @@ fn threads_are_started_in_one_file() {
             }
         }
     }
-    none("threads are started in runtime/threads.rs only", violations);
+    none("threads are started in runtime/kernel/threads.rs only", violations);
 }
 
 /// Where a panic may be caught, told of or passed on, and where a waker may be kept bare: one that
 /// is ours, or of whoever polls at this moment.
 const FOREIGN_CODE: [(&str, &[&str]); 7] = [
     ("buffers/foreign.rs", &["catch_unwind", "io::stderr", "Waker"]),
-    ("buffers/sync/modelled.rs", &["eprint"]),
+    ("runtime/kernel/sync/modelled.rs", &["eprint"]),
     ("runtime/runtime.rs", &["resume_unwind"]),
     ("runtime/task/coop.rs", &["resume_unwind"]),
     ("runtime/task/join_set.rs", &["resume_unwind"]),

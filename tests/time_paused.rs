@@ -1,5 +1,6 @@
 //! A clock that a test stops: it stands still, jumps to the next timer, and is moved by hand.
 
+mod common;
 mod watched;
 
 use std::future::Future;

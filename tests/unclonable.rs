@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{isolated, proc};
-use ringhold_runtime::{ArenaEntry, Donor, Kernel, KernelConfig, System};
+use common::{Altered, AlteredSystem, isolated, proc};
+use ringhold_runtime::{ArenaEntry, Donor, System};
 use runtime::buffers::{self, Lease, PoolConfig};
 use runtime::fs::File;
-use runtime::runtime::StartError;
 use runtime::{Builder, Runtime, spawn_on};
 
 const ARENA: usize = 256 << 10;
@@ -26,31 +25,15 @@ struct Old {
     keeps_slots: Arc<AtomicBool>,
 }
 
-impl System for Old {
-    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
-        self.linux.boot(config)
+impl Altered for Old {
+    fn linux(&self) -> &Arc<dyn System> {
+        &self.linux
     }
 
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
         let donor = self.linux.donor()?;
         let keeps_slots = self.keeps_slots.clone();
         Ok(Box::new(OldDonor { donor, can_be_cloned: self.can_be_cloned, keeps_slots }))
-    }
-
-    fn close(&self, descriptor: RawFd) {
-        self.linux.close(descriptor);
-    }
-
-    fn now(&self) -> Instant {
-        self.linux.now()
-    }
-
-    fn locked_memory_limit(&self) -> Option<u64> {
-        self.linux.locked_memory_limit()
-    }
-
-    fn seed(&self) -> u64 {
-        self.linux.seed()
     }
 }
 
@@ -89,7 +72,7 @@ fn start(can_be_cloned: bool, keeps_slots: &Arc<AtomicBool>) -> Runtime {
     let linux = Builder::default_system();
     let keeps_slots = keeps_slots.clone();
     Builder::new_multi_thread()
-        .system(Arc::new(Old { linux, can_be_cloned, keeps_slots }))
+        .system(Arc::new(AlteredSystem(Old { linux, can_be_cloned, keeps_slots })))
         .shards(2)
         .pool(PoolConfig::new().limit(4 * ARENA).arena(ARENA).keep(0))
         .build()

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
+use ringhold_kernel::Cqe;
+
 use super::*;
 use crate::builder::Builder;
-use crate::kernel::Cqe;
 use crate::op::Orphan;
 
 /// Counts how often it is released by a shut-down.

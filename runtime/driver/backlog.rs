@@ -10,10 +10,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use ringhold_kernel::Wait;
+
 use crate::driver::Driver;
 use crate::driver::slots::{Key, Nature};
 use crate::driver::submit::push;
-use crate::kernel::Wait;
 use crate::op::Entry;
 
 /// So many operations that were given up are never too many: as many as tasks are polled before the

@@ -18,12 +18,11 @@ use std::mem;
 use std::time::Duration;
 
 use io_uring::{opcode, types};
+use ringhold_kernel::{Cqe, Sqe, Wait};
 
 use crate::driver::Driver;
 use crate::driver::slots::{Cancel, Key, SlotState};
 use crate::driver::submit::push_with;
-use crate::kernel::{Cqe, Wait};
-use crate::sqe::Sqe;
 
 /// The completion of a pause carries this. It is no key, and no cancel of one.
 const PAUSE: u64 = u64::MAX;

@@ -1,8 +1,8 @@
 //! What completions leave to be done.
 
 use ringhold_buffers::foreign::ForeignWaker;
+use ringhold_kernel::Cqe;
 
-use crate::kernel::Cqe;
 use crate::op::Custody;
 use crate::task::TaskRef;
 

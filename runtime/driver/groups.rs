@@ -3,8 +3,9 @@
 
 use std::io;
 
+use ringhold_kernel::Provided;
+
 use crate::driver::Driver;
-use crate::kernel::Provided;
 
 /// The first number that a group may have. Linux 6.1 has what it knows of those below in an array
 /// (`BGID_ARRAY` in `io_uring/kbuf.c`), in which how far it has come in a group's entries outlives

@@ -5,11 +5,12 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
+use ringhold_kernel::Cqe;
+
 use crate::collector::Collector;
 use crate::driver::slots::{SlotState, polled_after_drop};
 use crate::driver::{Driver, Due, Key, Taken, Waiter};
 use crate::fd::Fd;
-use crate::kernel::Cqe;
 use crate::op::Custody;
 use crate::task::ReadyQueue;
 

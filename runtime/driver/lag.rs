@@ -8,9 +8,10 @@
 
 use std::time::Duration;
 
+use ringhold_kernel::Wait;
+
 use crate::driver::Driver;
 use crate::driver::cancels::FIRST;
-use crate::kernel::Wait;
 
 /// As many completions as one enter brings at least, if it keeps any back. Fewer need no look.
 const AN_ENTER: u32 = 20;

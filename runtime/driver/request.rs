@@ -3,12 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use ringhold_buffers::ArenaId;
+use ringhold_kernel::{ArenaId, Cqe};
 
 use crate::collector::Collector;
 use crate::driver::Nature;
 use crate::fd::Fd;
-use crate::kernel::Cqe;
 use crate::op::Operation;
 use crate::operation_error::OperationError;
 

@@ -1,9 +1,10 @@
 //! The completions of what was abandoned on one file, before their turn comes.
 
+use ringhold_kernel::{Cqe, Wait};
+
 use crate::driver::slots::{Key, SlotState};
 use crate::driver::{Driver, Due, Reclaimed};
 use crate::fd::Fd;
-use crate::kernel::{Cqe, Wait};
 use crate::task::ReadyQueue;
 
 /// How many more completions are fetched at once. Those that stay make room for nothing.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::mem;
 
+use ringhold_kernel::Cqe;
+
 use crate::driver::Waiter;
 use crate::driver::held::Held;
-use crate::kernel::Cqe;
 use crate::op::Operation;
 
 /// Names one operation for as long as anybody may ask for it: the slot's index and the generation

@@ -1,10 +1,10 @@
 //! The two calls into the kernel that lend it memory.
 #![allow(unsafe_code)]
 
+use ringhold_kernel::{Kernel, Sqe};
+
 use crate::driver::Key;
-use crate::kernel::Kernel;
 use crate::op::Entry;
-use crate::sqe::Sqe;
 
 /// Hands an entry over; `false` leaves it with the caller.
 #[inline]

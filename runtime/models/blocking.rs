@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use ringhold_buffers::sync::atomic::Ordering;
-use ringhold_buffers::sync::{Condvar, Mutex, model};
+use ringhold_kernel::sync::atomic::Ordering;
+use ringhold_kernel::sync::{Condvar, Mutex, model};
 
 use super::kernel::ModelSystem;
 use super::{Counted, Machine, count, start, stop};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::model;
 
 use super::{Counted, Machine, Signal, count, start};
 use crate::inbox::Message;

@@ -1,6 +1,6 @@
 //! A set of tasks whose members end on other threads.
 
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::model;
 
 use super::{Machine, start, stop};
 use crate::task::JoinSet;

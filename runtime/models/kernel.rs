@@ -10,17 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::opcode;
-use ringhold_buffers::sync::{Condvar, Mutex, MutexGuard};
-
-use crate::call::Call;
-use crate::fd::Fd;
-use crate::kernel::{
-    ArenaEntry, CQE_MORE, Capacity, Cqe, Donor, Kernel, KernelConfig, QueueFull, SignalCounts,
-    SignalEvents, System, Unpark, Wait,
+use ringhold_kernel::sync::{Condvar, Mutex, MutexGuard};
+use ringhold_kernel::{
+    ArenaEntry, CQE_MORE, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, OpenFiles, Processes,
+    QueueFull, SignalCounts, SignalEvents, Sockets, Sqe, StartError, System, Unpark, Wait, threads,
 };
-use crate::sqe::Sqe;
-use crate::start_error::StartError;
-use crate::threads;
 
 /// What a [`ModelKernel`] shares with the threads that wake it, and with its device.
 #[derive(Default)]
@@ -199,14 +193,9 @@ unsafe impl Kernel for ModelKernel {
 /// The event of the only signal that there is.
 struct ModelEvent {
     gate: Arc<Gate>,
-    event: Fd,
 }
 
 impl SignalEvents for ModelEvent {
-    fn event(&self) -> &Fd {
-        &self.event
-    }
-
     fn take(&self) -> bool {
         mem::take(&mut self.gate.lock().event) > 0
     }
@@ -254,8 +243,24 @@ impl System for ModelSystem {
         0
     }
 
-    fn on_signal(&self, _: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
-        Ok(Box::new(ModelEvent { gate: self.gate.clone(), event: Fd::new(0, system) }))
+    fn open_files_limit(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn open_files(&self) -> &dyn OpenFiles {
+        panic!("a model has no files");
+    }
+
+    fn sockets(&self) -> &dyn Sockets {
+        panic!("a model has no sockets");
+    }
+
+    fn on_signal(&self, _: i32) -> io::Result<(Box<dyn SignalEvents>, RawFd)> {
+        Ok((Box::new(ModelEvent { gate: self.gate.clone() }), 0))
+    }
+
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn start_thread(

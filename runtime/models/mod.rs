@@ -18,7 +18,6 @@ mod signals;
 mod sleeping;
 mod tasks;
 mod time;
-mod waking;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,8 +27,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ringhold_buffers::PoolConfig;
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::sync::{JoinHandle, Mutex};
 
 use crate::arenas::Arenas;
 use crate::blocking::BlockingPool;
@@ -40,9 +37,11 @@ use crate::pools::Pools;
 use crate::random::SharedRandom;
 use crate::registry::Remote;
 use crate::shard::Shard;
-use crate::threads;
 use crate::time::clock::Clock;
 use kernel::{Gate, ModelKernel, ModelSystem};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::sync::{JoinHandle, Mutex};
+use ringhold_kernel::threads;
 
 /// A shard on this thread, and what others reach it by.
 struct Machine {

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Poll, Waker};
 
 use io_uring::opcode;
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::model;
 
 use super::{Counted, Machine, count, poll, start, stop};
 use crate::collector::Collector;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use ringhold_buffers::sync::model;
 use ringhold_buffers::{LeaseErrorKind, PAGE, Pool, PoolConfig};
+use ringhold_kernel::sync::model;
 
 use super::{Machine, poll, start};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use ringhold_buffers::sync::{JoinHandle, model};
+use ringhold_kernel::sync::{JoinHandle, model};
 
 use super::{Machine, count, poll, start};
 use crate::handle::Handle;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use ringhold_buffers::sync::atomic::Ordering;
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::atomic::Ordering;
+use ringhold_kernel::sync::model;
 
 use super::{Machine, Signal, count, start, stop};
 use crate::inbox::Message;

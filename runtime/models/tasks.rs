@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
 
-use ringhold_buffers::sync::atomic::Ordering;
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::atomic::Ordering;
+use ringhold_kernel::sync::model;
 
 use super::{Counted, Machine, Signal, count, poll, start, stop};
 use crate::task::JoinHandle;

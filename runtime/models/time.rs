@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringhold_buffers::sync::model;
+use ringhold_kernel::sync::model;
 
 use super::{Machine, Signal, start, stop};
 use crate::inbox::Message;

@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
+use ringhold_kernel::System;
 
-use crate::kernel::System;
 use crate::op::{Entry, Operation};
 
 /// Closes a descriptor that nothing else uses any more.

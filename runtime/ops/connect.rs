@@ -4,10 +4,10 @@
 use std::io;
 
 use io_uring::{opcode, types};
+use ringhold_kernel::SocketAddress;
 
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
-use crate::sockets::SocketAddress;
 
 /// Connects, or says why not.
 #[derive(Debug)]

@@ -5,7 +5,8 @@
 use std::io;
 use std::sync::Arc;
 
-use ringhold_buffers::{ArenaId, IoBuf};
+use ringhold_buffers::IoBuf;
+use ringhold_kernel::ArenaId;
 
 use crate::collector::Collector;
 use crate::fd::Fd;

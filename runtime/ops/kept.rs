@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use ringhold_buffers::ArenaId;
+use ringhold_kernel::ArenaId;
 
 use crate::collector::Collector;
 use crate::fd::Fd;

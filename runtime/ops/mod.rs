@@ -56,7 +56,6 @@ pub use rename::Rename;
 pub use send::Send;
 pub use send_vectored::SendVectored;
 pub use send_zero_copy::{SendZeroCopy, Sent};
-pub(crate) use statx::EVERYTHING;
 pub use statx::Statx;
 pub use symlink::Symlink;
 pub use sync::Sync;

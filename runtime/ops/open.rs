@@ -6,10 +6,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use io_uring::opcode;
+use ringhold_kernel::System;
 
 use crate::context;
 use crate::fd::Fd;
-use crate::kernel::System;
 use crate::op::{Entry, Operation};
 use crate::ops::place::Place;
 

@@ -3,9 +3,10 @@
 
 use std::io;
 
+use ringhold_kernel::ASYNC;
+
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
-use crate::sqe::ASYNC;
 
 /// An [`Open`](crate::ops::Open) or an [`OpenBeneath`](crate::ops::OpenBeneath) that waits as
 /// `open(2)` does.

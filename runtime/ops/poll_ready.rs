@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
-use ringhold_buffers::sync::atomic::{AtomicU32, Ordering};
+use ringhold_kernel::Cqe;
+use ringhold_kernel::sync::atomic::{AtomicU32, Ordering};
 
 use crate::collector::Collector;
 use crate::fd::Fd;
-use crate::kernel::Cqe;
 use crate::op::{Entry, Operation};
 
 /// Waits until one of the events is there, once, or each time that one comes. It takes nothing from

@@ -4,7 +4,8 @@
 use std::io;
 
 use io_uring::{opcode, types};
-use ringhold_buffers::{ArenaId, IoBufMut};
+use ringhold_buffers::IoBufMut;
+use ringhold_kernel::ArenaId;
 
 use crate::failed::Failed;
 use crate::fd::Fd;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{opcode, types};
 use ringhold_buffers::{IoBufMut, Lease};
+use ringhold_kernel::Cqe;
 
 use crate::collector::{Arrivals, Collector};
 use crate::fd::Fd;
 use crate::group::Group;
-use crate::kernel::Cqe;
 use crate::op::{Entry, Operation};
 
 /// Receives from a connected socket until something is in the way, each time into a lease of a

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
-use ringhold_buffers::{ArenaId, IoBuf};
+use ringhold_buffers::IoBuf;
+use ringhold_kernel::{ArenaId, Cqe};
 
 use crate::collector::{Arrivals, Collector};
 use crate::fd::Fd;
-use crate::kernel::Cqe;
 use crate::op::{Entry, Operation};
 use crate::ops::fixed::check_filled;
 use crate::ops::segments::socket_length;

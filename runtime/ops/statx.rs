@@ -5,15 +5,11 @@ use std::io;
 use std::mem;
 
 use io_uring::{opcode, types};
+use ringhold_kernel::STATX_EVERYTHING;
 
 use crate::fd::Fd;
 use crate::op::{Entry, Operation};
 use crate::ops::place::Place;
-
-/// Asks for everything that `struct statx` has room for; a file system fills in what it knows, and
-/// says what.
-pub(crate) const EVERYTHING: u32 =
-    libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_DIOALIGN;
 
 /// Asks what a file is, and how direct I/O on it must be aligned.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ unsafe impl Operation for Statx {
         Entry::may_hang(
             opcode::Statx::new(self.place.begin(), self.place.pointer(), answer)
                 .flags(self.flags)
-                .mask(EVERYTHING)
+                .mask(STATX_EVERYTHING)
                 .build(),
         )
     }

@@ -4,7 +4,8 @@
 use std::io;
 
 use io_uring::{opcode, types};
-use ringhold_buffers::{ArenaId, IoBuf};
+use ringhold_buffers::IoBuf;
+use ringhold_kernel::ArenaId;
 
 use crate::failed::Failed;
 use crate::fd::Fd;

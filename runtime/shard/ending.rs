@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ringhold_buffers::foreign;
+use ringhold_kernel::Wait;
 
 use crate::context::ShardScope;
-use crate::kernel::Wait;
 use crate::registry::Standing;
 use crate::shard::Shard;
 use crate::telling::{self, tell};

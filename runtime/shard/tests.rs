@@ -3,12 +3,12 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use ringhold_buffers::{ArenaId, Registrar};
+use ringhold_buffers::Registrar;
+use ringhold_kernel::{ArenaId, KernelConfig};
 
 use super::Shard;
 use crate::arenas::Arenas;
 use crate::builder::Builder;
-use crate::kernel::KernelConfig;
 use crate::time::clock::Clock;
 
 #[test]

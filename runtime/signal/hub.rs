@@ -14,11 +14,12 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use ringhold_buffers::foreign::{self, ForeignWaker};
-use ringhold_buffers::sync::{Mutex, MutexGuard, StaticMutex};
+use ringhold_kernel::SignalEvents;
+use ringhold_kernel::sync::{Mutex, MutexGuard, StaticMutex};
 use slab::Slab;
 
 use crate::context;
-use crate::kernel::SignalEvents;
+use crate::fd::Fd;
 use crate::local::ShardLocal;
 use crate::registry::ShardId;
 use crate::shard::Shard;
@@ -31,7 +32,9 @@ static HUBS: StaticMutex<BTreeMap<(ShardId, i32), Weak<Hub>>> = StaticMutex::new
 struct Hub {
     // Dropped before the event, which it holds as well.
     waiting: Waiting,
+    // Dropped before the event, too: until then a handler may write to it.
     events: Box<dyn SignalEvents>,
+    event: Fd,
     state: Mutex<State>,
     /// Wakes all who wait, and keeps nothing alive: the operation that has it is the hub's own.
     everybody: Waker,
@@ -85,11 +88,12 @@ struct State {
 impl Hub {
     fn new(number: i32) -> io::Result<Arc<Hub>> {
         let system = context::system();
-        let events = system.on_signal(number, system.clone())?;
+        let (events, event) = system.on_signal(number)?;
+        let event = Fd::new(event, system);
         let state = Mutex::new(State { wakers: Slab::new() });
         Ok(Arc::new_cyclic(|hub| {
             let everybody = Waker::from(Arc::new(Everybody(hub.clone())));
-            Hub { waiting: Waiting::default(), events, state, everybody }
+            Hub { waiting: Waiting::default(), events, event, state, everybody }
         }))
     }
 
@@ -185,7 +189,7 @@ impl Listener {
                 return Poll::Ready(Ok(()));
             }
             let mut cx = Context::from_waker(&hub.everybody);
-            ready!(hub.waiting.poll(hub.events.event(), libc::POLLIN as u32, &mut cx))?;
+            ready!(hub.waiting.poll(&hub.event, libc::POLLIN as u32, &mut cx))?;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringhold_runtime::Wait;
+use ringhold_kernel::Wait;
 
 /// The day on which every simulation begins: 2026-01-01, in seconds since the UNIX epoch.
 const BEGINNING_SECONDS: u64 = 1_767_225_600;

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ringhold_runtime::{Ahead, Call, DirectoryEntry, Fd, System};
+use ringhold_kernel::{Ahead, Call, DirectoryEntry, NewDescriptor, System};
 
 use crate::Choose;
 use crate::disk::{Errno, FileSystem, Status};
@@ -196,7 +196,7 @@ impl Effects<'_> {
             Call::OpenDirectory { path, system, directory, entries, ended } => {
                 let flags = libc::O_RDONLY | libc::O_DIRECTORY;
                 let opened = files.open_at(HERE, path.as_bytes(), flags, 0)?;
-                *directory = Some(Fd::new(opened, system.clone()));
+                *directory = Some(NewDescriptor::new(opened, system.clone()));
                 read_directory(files, opened, entries)?;
                 *ended = entries.is_empty();
             }
@@ -241,7 +241,9 @@ impl Effects<'_> {
             Call::SetTimesOf { file, accessed, modified } => {
                 files.set_times_of(*file, since_epoch(*accessed), since_epoch(*modified))?;
             }
-            other => panic!("the simulated kernel doesn't know the cold call {other:?}"),
+            Call::WriteWhole { .. } => {
+                panic!("a simulated file is written by operations: its system says so")
+            }
         }
         Ok(0)
     }
@@ -253,7 +255,6 @@ const HERE_IN_FILE: u64 = u64::MAX;
 impl Effects<'_> {
     fn read_here(&mut self, ahead: &mut Ahead) -> Outcome {
         let (file, bytes, room) = ahead.to_read();
-        let file = file.descriptor();
         let length = self.moved(room);
         let length = self.whole_blocks(file, length, room);
         let begin = bytes.len();
@@ -281,8 +282,12 @@ fn offset_after(offset: u64, done: usize) -> u64 {
     if offset == u64::MAX { offset } else { offset + done as u64 }
 }
 
-fn duplicate(files: &mut FileSystem, file: RawFd, system: &Arc<dyn System>) -> Result<Fd, Errno> {
-    files.duplicate(file).map(|copy| Fd::new(copy, system.clone()))
+fn duplicate(
+    files: &mut FileSystem,
+    file: RawFd,
+    system: &Arc<dyn System>,
+) -> Result<NewDescriptor, Errno> {
+    files.duplicate(file).map(|copy| NewDescriptor::new(copy, system.clone()))
 }
 
 /// One batch of a directory's names, without the two that every directory has.

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringhold_runtime::{
+use ringhold_kernel::{
     ArenaEntry, Call, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, Sqe, Unpark,
     Wait,
 };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use ringhold_runtime::{ArenaEntry, Cqe, KernelConfig, Wait};
+use ringhold_kernel::{ArenaEntry, Cqe, KernelConfig, Wait};
 
 use crate::Choose;
 use crate::clock::HostClock;

@@ -1,6 +1,6 @@
 //! Operations that complete more than once.
 
-use ringhold_runtime::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Cqe};
+use ringhold_kernel::{CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY, Cqe};
 
 use crate::Choose;
 use crate::faults::Fault;

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
-use ringhold_runtime::Call;
+use ringhold_kernel::Call;
 
 /// What a read's target gets at its push: a buffer that is looked at too early shows this.
 const POISON: u8 = 0xDB;

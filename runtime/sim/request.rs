@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // It follows the addresses of entries.
 
 use io_uring::opcode;
-use ringhold_runtime::{
+use ringhold_kernel::{
     BUFFER_SELECT, FIXED_FILE, POLL_ARMED, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, SocketAddress, Sqe,
 };
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use ringhold_runtime::{Fd, SignalCounts, SignalEvents, Sockets, System};
+use ringhold_kernel::{SignalCounts, SignalEvents, Sockets};
 
 use crate::net::{Kind, SocketId};
 use crate::system::SimSystem;
@@ -26,17 +27,14 @@ pub(crate) struct Listeners {
 struct Listener {
     system: SimSystem,
     socket: SocketId,
-    event: Fd,
+    /// The caller's, who closes it after this was dropped.
+    event: RawFd,
     counts: Arc<SignalCounts>,
 }
 
 impl SimSystem {
-    pub(crate) fn listen(
-        &self,
-        number: i32,
-        system: Arc<dyn System>,
-    ) -> io::Result<Box<dyn SignalEvents>> {
-        let (descriptor, socket, counts) = self.ask(|world| {
+    pub(crate) fn listen(&self, number: i32) -> io::Result<(Box<dyn SignalEvents>, RawFd)> {
+        let (event, socket, counts) = self.ask(|world| {
             if !(1..=HIGHEST).contains(&number) {
                 return Err(libc::EINVAL);
             }
@@ -49,19 +47,13 @@ impl SimSystem {
             listeners.signals.insert(socket, number);
             Ok((descriptor, socket, counts))
         })?;
-        let event = Fd::new(descriptor, system);
-        Ok(Box::new(Listener { system: self.clone(), socket, event, counts }))
+        Ok((Box::new(Listener { system: self.clone(), socket, event, counts }), event))
     }
 }
 
 impl SignalEvents for Listener {
-    fn event(&self) -> &Fd {
-        &self.event
-    }
-
     fn take(&self) -> bool {
-        let descriptor = self.event.descriptor();
-        self.system.receive_now(descriptor, &mut [IoSliceMut::new(&mut [0])], None, 0).is_ok()
+        self.system.receive_now(self.event, &mut [IoSliceMut::new(&mut [0])], None, 0).is_ok()
     }
 
     fn counts(&self) -> &SignalCounts {

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-use ringhold_runtime::{SocketAddress, Sockets};
+use ringhold_kernel::{SocketAddress, Sockets};
 
 use crate::disk::Errno;
 use crate::net::{self, Kind, Name, SocketId};

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::Instant;
 
-use ringhold_runtime::{
+use ringhold_kernel::{
     ArenaEntry, Description, Donor, Kernel, KernelConfig, OpenFiles, Processes, SignalEvents,
     Sockets, StartError, System,
 };
@@ -86,8 +85,12 @@ impl System for SimSystem {
         ))
     }
 
-    fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
-        self.listen(number, system)
+    fn on_signal(&self, number: i32) -> io::Result<(Box<dyn SignalEvents>, RawFd)> {
+        self.listen(number)
+    }
+
+    fn open_files_limit(&self) -> u64 {
+        self.world.lock().machines[self.host].files.descriptors_max() as u64
     }
 
     fn may_block(&self) -> bool {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use ringhold_buffers::sync::thread_local;
+use ringhold_kernel::sync::thread_local;
 
 use super::coop;
 use crate::context;

@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ringhold_buffers::foreign::{self, ForeignWaker};
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::sync::{Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::handle::Handle;

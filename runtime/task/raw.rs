@@ -31,13 +31,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, Waker};
 
 use ringhold_buffers::foreign::{self, ForeignWaker};
-use ringhold_buffers::sync::atomic::{AtomicUsize, Ordering};
-use ringhold_buffers::sync::{Cell, UnsafeCell};
 
 use crate::registry::Remote;
 use crate::task::{Id, JoinError};
 
 pub(super) use home::Last;
+use ringhold_kernel::sync::atomic::{AtomicUsize, Ordering};
+use ringhold_kernel::sync::{Cell, UnsafeCell};
 use waker::{WAKER, schedule_aborted};
 
 /// It is in a ready queue, or is being put there.

@@ -5,7 +5,7 @@
 
 use std::{iter, mem};
 
-use ringhold_buffers::sync::Cell;
+use ringhold_kernel::sync::Cell;
 
 use crate::task::TaskRef;
 use crate::task::raw::Last;

@@ -10,7 +10,7 @@
 //! have been polled that were there before them, it's their turn, in every other round at least
 //! until they have had it.
 
-use ringhold_buffers::sync::Cell;
+use ringhold_kernel::sync::Cell;
 
 use super::raw::Last;
 use super::{ReadyQueue, TaskRef};

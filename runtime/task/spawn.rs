@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use ringhold_buffers::sync::thread_local;
+use ringhold_kernel::sync::thread_local;
 
 use crate::context;
 use crate::task::{Id, JoinHandle, coop, is_large};

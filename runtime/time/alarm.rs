@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use ringhold_buffers::foreign::ForeignWaker;
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_kernel::sync::{Mutex, MutexGuard};
 
 use crate::context;
 use crate::inbox::Message;

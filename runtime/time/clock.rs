@@ -1,14 +1,14 @@
 //! The runtime's clock: the system's, until a test pauses it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use ringhold_buffers::sync::{Mutex, MutexGuard};
+use ringhold_kernel::System;
+use ringhold_kernel::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use ringhold_kernel::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::context;
-use crate::kernel::System;
 use crate::registry::Remote;
 use crate::shard::Shard;
 

@@ -11,12 +11,11 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use ringhold_kernel::{AtOnce, STATX_EVERYTHING};
 use rustix::fs::OFlags;
 
-use crate::at_once::AtOnce;
-use crate::ops::EVERYTHING;
-use crate::uring::Linux;
-use crate::uring::mounts::{Manner, manner_of_file, name_in_memory, open_in_memory};
+use crate::Linux;
+use crate::mounts::{Manner, manner_of_file, name_in_memory, open_in_memory};
 
 /// With other flags an open does more, or may wait.
 const OPENED_AT_ONCE: i32 = libc::O_ACCMODE
@@ -82,12 +81,12 @@ impl AtOnce for Linux {
     fn statx(&self, path: &CStr, follow: bool) -> Option<io::Result<libc::statx>> {
         Some(
             local_name(libc::AT_FDCWD, path, follow)?
-                .and_then(|name| statx_of(name.as_fd(), EVERYTHING)),
+                .and_then(|name| statx_of(name.as_fd(), STATX_EVERYTHING)),
         )
     }
 
     fn statx_of(&self, file: RawFd) -> Option<io::Result<libc::statx>> {
-        Some(statx_of(local_file(file)?, EVERYTHING))
+        Some(statx_of(local_file(file)?, STATX_EVERYTHING))
     }
 
     fn read(&self, file: RawFd, into: &mut Vec<u8>, most: usize, offset: u64) -> Option<usize> {

@@ -7,16 +7,14 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use ringhold_buffers::sync::{StaticMutex, StaticMutexGuard};
+use ringhold_kernel::sync::{StaticMutex, StaticMutexGuard};
+use ringhold_kernel::{Call, CallPointer, Cqe, Sqe, Unpark};
 
-use crate::call::{Call, CallPointer};
-use crate::kernel::{Cqe, Unpark};
-use crate::sqe::Sqe;
-use crate::uring::mounts::{Manner, manner_of, mount_of, mount_towards};
-use crate::uring::run_call::run;
-use crate::uring::run_entry::{self, Subject};
-use crate::uring::wake::Waking;
-use crate::uring::workers;
+use crate::mounts::{Manner, manner_of, mount_of, mount_towards};
+use crate::run_call::run;
+use crate::run_entry::{self, Subject};
+use crate::wake::Waking;
+use crate::workers;
 
 /// Where a ring finds what its cold calls came to.
 pub(super) struct Answers {
@@ -122,7 +120,7 @@ pub(super) fn start(call: CallPointer, user_data: u64, answers: &Arc<Answers>) {
 ///
 /// # Safety
 ///
-/// As for [`Kernel::push`](crate::kernel::Kernel::push).
+/// As for [`Kernel::push`](ringhold_kernel::Kernel::push).
 #[cold]
 pub(super) unsafe fn start_entry(sqe: &Sqe, answers: &Arc<Answers>) -> bool {
     // SAFETY: passed on to the caller (S1, S2).
@@ -160,7 +158,7 @@ fn lane_of(call: &Call) -> workers::LaneId {
         | Call::MetadataOf { file, .. }
         | Call::SetTimesOf { file, .. } => mount_of(*file),
         Call::WriteHere { file, .. } => mount_of(file.descriptor()),
-        Call::ReadHere { ahead, .. } => ahead.file().and_then(|file| mount_of(file.descriptor())),
+        Call::ReadHere { ahead, .. } => ahead.file().and_then(mount_of),
         Call::CopyRange { source, target, .. } => {
             let is_remote =
                 |file: RawFd| mount_of(file).filter(|&mount| manner_of(mount) == Manner::Remote);

@@ -4,14 +4,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{OnceLock, PoisonError};
+use std::sync::PoisonError;
 
 use io_uring::IoUring;
 use io_uring::types::CloneBuffersFlags;
-use ringhold_buffers::ARENA_SLOTS;
-use ringhold_buffers::sync::{Mutex, MutexGuard};
-
-use crate::kernel::{ArenaEntry, Donor};
+use ringhold_kernel::sync::{Mutex, MutexGuard, OnceLock};
+use ringhold_kernel::{ARENA_SLOTS, ArenaEntry, Donor};
 
 /// A ring that is never used for I/O. It is not a single issuer's, so any thread may change its
 /// table.

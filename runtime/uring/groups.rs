@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-
-use crate::kernel::Provided;
+use ringhold_kernel::Provided;
 
 /// The memory that a ring of provided buffers is shared in with the kernel.
 pub(super) struct GroupRing {

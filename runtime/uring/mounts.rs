@@ -17,7 +17,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::PoisonError;
 
-use ringhold_buffers::sync::StaticMutex;
+use ringhold_kernel::sync::StaticMutex;
 
 /// A mount's number, among all that there have been since the machine started.
 pub(super) type MountId = u64;

@@ -5,8 +5,7 @@
 //! there are such opens, there may be as many threads more.
 
 use io_uring::IoUring;
-
-use crate::kernel::Cqe;
+use ringhold_kernel::Cqe;
 
 /// What occupies threads now.
 #[derive(Default)]

@@ -6,8 +6,9 @@ use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 
-use crate::open_files::{Description, OpenFiles};
-use crate::uring::Linux;
+use ringhold_kernel::{Description, OpenFiles};
+
+use crate::Linux;
 
 /// What is asked for, of which a file system answers what it knows.
 const ASKED: u32 = libc::STATX_TYPE | libc::STATX_SIZE | libc::STATX_DIOALIGN;

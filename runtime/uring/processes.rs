@@ -6,13 +6,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ringhold_kernel::Processes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::processes::Processes;
-use crate::uring::Linux;
-use crate::uring::sockets::MOST_PARTS;
+use crate::Linux;
+use crate::sockets::MOST_PARTS;
 
 /// `RWF_NOSIGNAL`, since 6.18: a pipe that has lost its readers is an error and no `SIGPIPE`.
 const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);

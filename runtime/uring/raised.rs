@@ -1,6 +1,6 @@
 //! A flag that many raise and one lowers: only who raises it has to tell.
 
-use ringhold_buffers::sync::atomic::{AtomicBool, Ordering};
+use ringhold_kernel::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether a shard was told that there is something for it, and has not come to it yet.
 #[derive(Debug)]

@@ -9,12 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use ringhold_kernel::{Ahead, Call, DirectoryEntry, NewDescriptor};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
-
-use crate::ahead::Ahead;
-use crate::call::{Call, DirectoryEntry};
-use crate::fd::Fd;
 
 /// Room for one batch of `getdents64(2)`, in bytes: some thousand short names.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -56,7 +53,7 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(path.as_c_str(), flags, Mode::empty())?;
             *ended = read_directory(opened.as_fd(), entries)?;
-            *directory = Some(Fd::new(opened.into_raw_fd(), system.clone()));
+            *directory = Some(NewDescriptor::new(opened.into_raw_fd(), system.clone()));
         }
         Call::ReadDirectory { directory, entries, ended } => {
             *ended = read_directory(borrow(directory), entries)?;
@@ -70,7 +67,7 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
         }
         Call::Duplicate { file, system, copy } => {
             let descriptor = rustix::io::fcntl_dupfd_cloexec(borrow(file), 0)?;
-            *copy = Some(Fd::new(descriptor.into_raw_fd(), system.clone()));
+            *copy = Some(NewDescriptor::new(descriptor.into_raw_fd(), system.clone()));
         }
         Call::Truncate { file, length } => rustix::fs::ftruncate(borrow(file), *length)?,
         Call::Seek { file, offset, whence, position } => {
@@ -93,7 +90,7 @@ fn attempt(call: &mut Call) -> io::Result<i32> {
             return as_result(written);
         }
         Call::CopyRange { source, target, offset, length } => {
-            return copy_range(source, target, *offset, *length);
+            return copy_range(source.descriptor(), target.descriptor(), *offset, *length);
         }
         Call::SetTimesOf { file, accessed, modified } => {
             let mut times = fs::FileTimes::new();
@@ -219,8 +216,7 @@ fn d_type(kind: rustix::fs::FileType) -> u8 {
     }
 }
 
-fn copy_range(source: &Fd, target: &Fd, offset: u64, length: u32) -> io::Result<i32> {
-    let (from, to) = (source.descriptor(), target.descriptor());
+fn copy_range(from: RawFd, to: RawFd, offset: u64, length: u32) -> io::Result<i32> {
     let (mut read_at, mut write_at) = (offset, offset);
     let copied = rustix::fs::copy_file_range(
         borrow(&from),
@@ -238,8 +234,7 @@ fn as_result(count: usize) -> io::Result<i32> {
 
 /// One `read(2)`. Who reads or seeks at the same time leaves unknown where it ended.
 fn read_here(ahead: &mut Ahead) -> io::Result<i32> {
-    let (file, bytes, room) = ahead.to_read();
-    let descriptor = file.descriptor();
+    let (descriptor, bytes, room) = ahead.to_read();
     let file = borrow(&descriptor);
     let before = rustix::fs::tell(file)?;
     let room = &mut bytes.spare_capacity_mut()[..room];

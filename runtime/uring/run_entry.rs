@@ -7,8 +7,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use io_uring::opcode;
-
-use crate::sqe::Sqe;
+use ringhold_kernel::Sqe;
 
 /// What an entry is about.
 pub(super) enum Subject<'a> {

@@ -10,10 +10,9 @@ use std::{ptr, thread};
 
 use io_uring::types::SubmitArgs;
 use io_uring::{EnterFlags, IoUring};
+use ringhold_kernel::{KernelConfig, StartError};
 
-use crate::kernel::KernelConfig;
-use crate::start_error::StartError;
-use crate::uring::limits;
+use crate::limits;
 
 /// How long locked memory that another ring has just given back may take to arrive.
 const LATE_MEMORY: Duration = Duration::from_millis(500);

@@ -4,15 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use ringhold_kernel::{SignalCounts, SignalEvents};
 use rustix::event::{EventfdFlags, eventfd};
 use signal_hook_registry::SigId;
-
-use crate::fd::Fd;
-use crate::kernel::{SignalCounts, SignalEvents, System};
 
 /// Of each signal by its number, how often it came.
 static COUNTS: [SignalCounts; 65] = [const { SignalCounts::new() }; 65];
@@ -20,7 +18,8 @@ static COUNTS: [SignalCounts; 65] = [const { SignalCounts::new() }; 65];
 /// One listener for one signal.
 struct Listener {
     action: SigId,
-    event: Fd,
+    /// The caller's, who closes it after this was dropped.
+    event: RawFd,
     counts: &'static SignalCounts,
 }
 
@@ -47,43 +46,39 @@ fn counted(number: i32) -> io::Result<&'static SignalCounts> {
 }
 
 /// Adds to the event what the signal's handler does, which is one write.
-pub(crate) fn listen(number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
+pub(crate) fn listen(number: i32) -> io::Result<(Box<dyn SignalEvents>, RawFd)> {
     // Actions run in the order of their registration: who is told finds the signal counted.
     let counts = counted(number)?;
     // A handler must not wait, nor may whoever looks whether it ran.
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let event = Fd::new(eventfd(0, flags)?.into_raw_fd(), system);
-    let (told, process) = (event.clone(), process::id());
+    let event = eventfd(0, flags)?;
+    let (told, process) = (event.as_raw_fd(), process::id());
     let tell = move || {
         // A child has the handler too, until it executes its program. What comes to it is not for
         // this process.
         if process::id() == process {
             // An event whose count is full is one that tells of a signal.
-            let _ = rustix::io::write(borrow(&told), &1u64.to_ne_bytes());
+            let _ = rustix::io::write(borrow(told), &1u64.to_ne_bytes());
         }
     };
     // SAFETY: what a handler does must be allowed in one. Reading the process's number and writing
-    // to a descriptor are, and errno is restored after them. The closure counts the event (S10), so
-    // its number is the event's own whenever the handler runs; and it is dropped by who unregisters
-    // it, when no handler runs it any more.
+    // to a descriptor are, and errno is restored after them. The number is the event's own whenever
+    // the handler runs (S10): the event is closed after the listener was dropped, which unregisters
+    // the action and returns when no handler runs it any more.
     let action = unsafe { signal_hook_registry::register(number, tell) }?;
-    Ok(Box::new(Listener { action, event, counts }))
+    Ok((Box::new(Listener { action, event: told, counts }), event.into_raw_fd()))
 }
 
-fn borrow(event: &Fd) -> BorrowedFd<'_> {
-    // SAFETY: the number stays the event's own as long as a counted owner holds it (S10), and one
-    // is borrowed.
-    unsafe { BorrowedFd::borrow_raw(event.descriptor()) }
+fn borrow(event: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: the number is the event's own until its listener was dropped (S10), and what is
+    // borrowed is used in one system call that a listener or its action makes.
+    unsafe { BorrowedFd::borrow_raw(event) }
 }
 
 impl SignalEvents for Listener {
-    fn event(&self) -> &Fd {
-        &self.event
-    }
-
     fn take(&self) -> bool {
         let mut count = [0; 8];
-        rustix::io::retry_on_intr(|| rustix::io::read(borrow(&self.event), &mut count)).is_ok()
+        rustix::io::retry_on_intr(|| rustix::io::read(borrow(self.event), &mut count)).is_ok()
     }
 
     fn counts(&self) -> &SignalCounts {

@@ -9,9 +9,9 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use libc::{c_int, c_void, socklen_t};
+use ringhold_kernel::{SocketAddress, Sockets};
 
-use crate::sockets::{SocketAddress, Sockets};
-use crate::uring::Linux;
+use crate::Linux;
 
 const NEW: c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 

@@ -12,12 +12,12 @@ use std::thread;
 
 use io_uring::{opcode, squeue, types};
 use ringhold_buffers::foreign;
-use ringhold_buffers::sync::StaticMutex;
+use ringhold_kernel::Unpark;
+use ringhold_kernel::sync::StaticMutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::kernel::Unpark;
-use crate::uring::evict::Evictor;
-use crate::uring::raised::Raised;
+use crate::evict::Evictor;
+use crate::raised::Raised;
 
 /// The user data of what wakes a ring; no operation's key can be the same.
 pub(super) const WAKE: u64 = u64::MAX - 1;

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::sync::{StaticCondvar, StaticMutex, StaticMutexGuard};
+use ringhold_kernel::sync::{StaticCondvar, StaticMutex, StaticMutexGuard};
+use ringhold_kernel::threads;
 
-use crate::threads;
-use crate::uring::calls::Job;
+use crate::calls::Job;
 
 /// How many threads there may be, but for the four that every lane has.
 const THREADS_MAX: usize = 512;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)] // Each test file is a program that uses a part of this.
 
+mod altered;
 pub mod example;
 mod isolated;
 pub mod limits;
@@ -11,6 +12,7 @@ pub mod start;
 
 use std::io::{self, Write};
 
+pub use altered::{Altered, AlteredSystem};
 pub use isolated::{Isolated, isolated, turn_of_the_user};
 
 /// Says on the standard error, past the harness's capture, that a test is skipped; the test returns

@@ -20,6 +20,8 @@ use ringhold_runtime::{
 use runtime::buffers::{IoBuf, IoBufMut};
 use runtime::runtime::StartError;
 
+use crate::common::{Altered, AlteredSystem};
+
 /// `IORING_OP_ASYNC_CANCEL`.
 const ASYNC_CANCEL: u8 = 14;
 
@@ -98,7 +100,7 @@ impl Account {
     pub fn builder(self: &Arc<Account>, shards: usize, rings: (u32, u32)) -> Builder {
         let mut builder = Builder::new_multi_thread();
         let linux = Builder::default_system();
-        builder.system(Arc::new(HeldSystem { linux, account: self.clone() }));
+        builder.system(Arc::new(AlteredSystem(HeldSystem { linux, account: self.clone() })));
         builder.shards(shards).ring_entries(rings.0, rings.1);
         builder
     }
@@ -169,7 +171,11 @@ struct HeldSystem {
     account: Arc<Account>,
 }
 
-impl System for HeldSystem {
+impl Altered for HeldSystem {
+    fn linux(&self) -> &Arc<dyn System> {
+        &self.linux
+    }
+
     fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
         Ok(Box::new(HeldKernel {
             linux: self.linux.boot(config)?,
@@ -183,22 +189,6 @@ impl System for HeldSystem {
     fn donor(&self) -> io::Result<Box<dyn Donor>> {
         let (linux, account) = (self.linux.donor()?, self.account.clone());
         Ok(Box::new(HeldDonor { linux, account }))
-    }
-
-    fn close(&self, descriptor: RawFd) {
-        self.linux.close(descriptor);
-    }
-
-    fn now(&self) -> Instant {
-        self.linux.now()
-    }
-
-    fn locked_memory_limit(&self) -> Option<u64> {
-        self.linux.locked_memory_limit()
-    }
-
-    fn seed(&self) -> u64 {
-        self.linux.seed()
     }
 }
 

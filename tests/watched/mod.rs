@@ -22,6 +22,8 @@ use ringhold_runtime::{
 };
 use runtime::runtime::StartError;
 
+use crate::common::{Altered, AlteredSystem};
+
 pub use dropping::*;
 pub use tools::*;
 
@@ -213,7 +215,7 @@ impl Watch {
 pub fn watched(watch: &Arc<Watch>, rings: (u32, u32)) -> Builder {
     let mut builder = Builder::new_current_thread();
     let linux = Builder::default_system();
-    builder.system(Arc::new(WatchedSystem { linux, watch: watch.clone() }));
+    builder.system(Arc::new(AlteredSystem(WatchedSystem { linux, watch: watch.clone() })));
     builder.ring_entries(rings.0, rings.1);
     builder
 }
@@ -223,7 +225,11 @@ struct WatchedSystem {
     watch: Arc<Watch>,
 }
 
-impl System for WatchedSystem {
+impl Altered for WatchedSystem {
+    fn linux(&self) -> &Arc<dyn System> {
+        &self.linux
+    }
+
     fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
         Ok(Box::new(WatchedKernel {
             linux: self.linux.boot(config)?,
@@ -233,26 +239,6 @@ impl System for WatchedSystem {
             delayed: VecDeque::new(),
             answers: VecDeque::new(),
         }))
-    }
-
-    fn donor(&self) -> io::Result<Box<dyn Donor>> {
-        self.linux.donor()
-    }
-
-    fn close(&self, descriptor: RawFd) {
-        self.linux.close(descriptor);
-    }
-
-    fn now(&self) -> Instant {
-        self.linux.now()
-    }
-
-    fn locked_memory_limit(&self) -> Option<u64> {
-        self.linux.locked_memory_limit()
-    }
-
-    fn seed(&self) -> u64 {
-        self.linux.seed()
     }
 }
 

@@ -114,6 +114,11 @@ impl FileSystem {
         Ok(())
     }
 
+    /// The first number that no descriptor gets.
+    pub(crate) fn descriptors_max(&self) -> usize {
+        self.config.descriptors_max
+    }
+
     /// Another number for the same open description: they share position and flags.
     ///
     /// # Errors

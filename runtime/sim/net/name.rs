@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ringhold_runtime::SocketAddress;
+use ringhold_kernel::SocketAddress;
 
 /// A socket's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::mem::{ManuallyDrop, take};
 use std::ptr::NonNull;
 
-use ringhold_buffers::sync::thread_local;
+use ringhold_kernel::sync::thread_local;
 
 use super::{Header, TaskRef};
 

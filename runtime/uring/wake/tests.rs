@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use ringhold_kernel::{Cqe, Kernel, KernelConfig, Wait};
+
 use super::*;
-use crate::kernel::{Cqe, Kernel, KernelConfig, Wait};
-use crate::uring::{Uring, setup};
+use crate::{Uring, setup};
 
 const TOO_LONG: Duration = Duration::from_secs(20);
 

@@ -75,7 +75,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 
 impl StartError {
     /// Why the kernel of this `release` doesn't take the flags of a ring.
-    pub(crate) fn unknown_flags(release: String) -> StartError {
+    pub fn unknown_flags(release: String) -> StartError {
         // `None` is smaller than any version: what has no number is not known to be new enough.
         match version(&release) < version(KERNEL_FLOOR) {
             true => StartError::KernelTooOld { release },

@@ -76,7 +76,7 @@ impl From<squeue::Entry> for Sqe {
 
 impl Sqe {
     /// Turns a transfer that names a registered buffer into the same transfer that names none.
-    pub(crate) fn make_plain(&mut self) {
+    pub fn make_plain(&mut self) {
         match self.opcode {
             opcode::ReadFixed::CODE => self.opcode = opcode::Read::CODE,
             opcode::WriteFixed::CODE => self.opcode = opcode::Write::CODE,
@@ -86,7 +86,9 @@ impl Sqe {
         self.buffer_index = 0;
     }
 
-    pub(crate) fn as_entry(&self) -> &squeue::Entry {
+    /// The entry as the `io-uring` crate pushes it.
+    #[inline(always)]
+    pub fn as_entry(&self) -> &squeue::Entry {
         // SAFETY: the same layout as above, and `Sqe` is at least as aligned, as is asserted below;
         // what it points to is the matter of the push (S1, S2).
         unsafe { &*std::ptr::from_ref(self).cast::<squeue::Entry>() }

@@ -1,9 +1,4 @@
-//! The seam: everything the runtime asks of an operating system.
-//!
-//! Above this trait nothing knows whether it runs on Linux or on a simulation. Operations go in as
-//! 64-byte [`Sqe`]s and come back as [`Cqe`]s; what io_uring has no opcode for goes in as a
-//! [`Call`] and comes back the same way; time, wake-ups, descriptors and tables are asked for here
-//! as well.
+//! What a shard asks of its kernel: queues of operations and completions, tables, and wake-ups.
 
 #![allow(unsafe_code)] // Declares an unsafe trait; there is no unsafe block in here.
 
@@ -12,21 +7,25 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringhold_buffers::ArenaId;
-
-use crate::at_once::{AtOnce, NothingAtOnce};
 use crate::call::Call;
-use crate::fd::Fd;
-use crate::open_files::OpenFiles;
-use crate::processes::Processes;
-use crate::sockets::Sockets;
 use crate::sqe::Sqe;
-use crate::start_error::StartError;
-use crate::threads;
-use crate::uring::{self, Linux};
+
+/// The slots of a kernel's table of registered buffers: those of all pools of a runtime.
+pub const ARENA_SLOTS: usize = 256;
+
+/// Names an arena: its slot in the kernel's table, and which of all arenas stands there.
+///
+/// Two arenas of a process never have the same generation, whatever their pools: a table that holds
+/// another generation holds other pages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ArenaId {
+    /// The index in the table of registered buffers, below [`ARENA_SLOTS`].
+    pub slot: u16,
+    /// Counts the arenas of the process, from 1.
+    pub generation: u32,
+}
 
 /// One completion: the answer to exactly one [`Sqe`] or [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +65,13 @@ impl Cqe {
     }
 
     /// Whether the socket had more when something was received from it.
-    pub(crate) fn leaves_something(self) -> bool {
+    pub fn leaves_something(self) -> bool {
         self.flags & CQE_SOCKET_NONEMPTY != 0
     }
 
     /// Whether there is more to it than a result.
     #[inline(always)]
-    pub(crate) fn is_one_of_many(self) -> bool {
+    pub fn is_one_of_many(self) -> bool {
         self.flags & (CQE_BUFFER | CQE_MORE | CQE_NOTIFICATION) != 0
     }
 }
@@ -132,48 +131,6 @@ pub trait Unpark: Send + Sync {
     }
 }
 
-/// How often a signal has come since a program first listened for it, and of how many of these
-/// times a listener has heard.
-#[derive(Debug, Default)]
-pub struct SignalCounts {
-    came: AtomicU64,
-    heard: AtomicU64,
-}
-
-impl SignalCounts {
-    /// None so far.
-    pub const fn new() -> SignalCounts {
-        SignalCounts { came: AtomicU64::new(0), heard: AtomicU64::new(0) }
-    }
-
-    /// The signal comes. May be called in its handler; the event is told after this.
-    pub fn come(&self) {
-        self.came.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn came(&self) -> u64 {
-        self.came.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn hear(&self, of: u64) {
-        self.heard.fetch_max(of, Ordering::SeqCst);
-    }
-}
-
-/// A listener for one signal. From its drop on the signal is not told any more, but counted.
-pub trait SignalEvents: Send + Sync {
-    /// What is ready to be read when the signal has come.
-    fn event(&self) -> &Fd;
-    /// Whether the signal has come since the last call, which never waits.
-    fn take(&self) -> bool;
-    /// The counts of the signal, which outlive the listener.
-    fn counts(&self) -> &SignalCounts;
-}
-
 /// One entry of the master table, as a kernel attaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaEntry {
@@ -210,132 +167,6 @@ pub trait Donor: Send + Sync {
     /// Unpins everything at once, so that locked memory is given back now and not when the ring is
     /// reaped.
     fn close(&self);
-}
-
-/// How a kernel is to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelConfig {
-    /// Entries of the submission queue; a power of two.
-    pub submissions: u32,
-    /// Entries of the completion queue; a power of two, at least twice the submissions.
-    pub completions: u32,
-    /// Slots of the table of registered files.
-    pub files: u32,
-    /// Whether the completion queue may be made larger than that where memory isn't short. No more
-    /// operations go to the kernel by it.
-    pub roomy: bool,
-    /// How many threads of the ring's own may do what takes a device's time.
-    pub bounded_workers: u32,
-    /// How many may do what takes as long as a peer likes.
-    pub unbounded_workers: u32,
-}
-
-impl Default for KernelConfig {
-    fn default() -> KernelConfig {
-        KernelConfig {
-            submissions: 256,
-            completions: 512,
-            files: 4096,
-            roomy: true,
-            bounded_workers: 64,
-            unbounded_workers: 256,
-        }
-    }
-}
-
-impl KernelConfig {
-    /// That of a ring which is never used for I/O.
-    pub(crate) fn smallest(&self) -> KernelConfig {
-        KernelConfig { submissions: 1, completions: 2, ..*self }
-    }
-}
-
-/// Where kernels come from: Linux, or a simulated machine.
-pub trait System: Send + Sync + 'static {
-    /// Makes a kernel for the calling thread, the only one that may use it.
-    fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError>;
-    /// Makes the master table of a runtime's pool.
-    fn donor(&self) -> io::Result<Box<dyn Donor>>;
-    /// Closes a descriptor.
-    fn close(&self, descriptor: RawFd);
-    /// Whether [`close`](System::close) may wait for somebody who need not answer: the server of a
-    /// network file system, or of one in user space.
-    fn close_waits(&self, descriptor: RawFd) -> bool {
-        let _ = descriptor;
-        false
-    }
-    /// The time, for threads that are no shard.
-    fn now(&self) -> Instant;
-    /// What this process's user may lock, in bytes; `None` without a limit.
-    fn locked_memory_limit(&self) -> Option<u64>;
-    /// About what this process's user is charged for a ring, in bytes, where rings are charged.
-    fn ring_bytes(&self, config: &KernelConfig) -> u64 {
-        let _ = config;
-        0
-    }
-    /// How many bytes of a mapped range are in huge pages; 0 where that can't be known, or must not
-    /// differ from run to run.
-    fn huge_bytes(&self, address: NonNull<u8>, length: usize) -> usize {
-        let _ = (address, length);
-        0
-    }
-    /// What a generator of random numbers begins with: asked once for each shard, in their order,
-    /// and then for the generator of the runtime's other threads. A simulation gives the same
-    /// answers for the same run.
-    fn seed(&self) -> u64;
-    /// Runs `work`, which may block, beside the shards: on a thread of its own, unless the system
-    /// is simulated.
-    ///
-    /// # Errors
-    ///
-    /// Where the process may have no more threads.
-    fn start_thread(
-        &self,
-        name: String,
-        stack_bytes: Option<usize>,
-        work: Box<dyn FnOnce() + Send>,
-    ) -> io::Result<()> {
-        threads::start(name, stack_bytes, work).map(drop)
-    }
-    /// What answers for its open files at once.
-    fn open_files(&self) -> &dyn OpenFiles {
-        &Linux
-    }
-    /// What answers for its sockets at once.
-    fn sockets(&self) -> &dyn Sockets {
-        &Linux
-    }
-    /// What answers for its files at once, as far as that goes.
-    fn at_once(&self) -> &dyn AtOnce {
-        &NothingAtOnce
-    }
-    /// Listens for a signal, which is one that may be caught. `system` is this one, for the event's
-    /// descriptor.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for a number that is no signal, `EMFILE`, `ENFILE`.
-    fn on_signal(&self, number: i32, system: Arc<dyn System>) -> io::Result<Box<dyn SignalEvents>> {
-        uring::on_signal(number, system)
-    }
-    /// What answers for its child processes at once.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` where there can be none.
-    fn processes(&self) -> io::Result<&dyn Processes> {
-        Ok(&Linux)
-    }
-    /// Whether its descriptors are the process's own, so that other code can use them, and it
-    /// theirs.
-    fn has_real_descriptors(&self) -> bool {
-        true
-    }
-    /// Whether a thread may wait for what a shard does. Where all the shards turn on one thread, it
-    /// would wait for itself.
-    fn may_block(&self) -> bool {
-        true
-    }
 }
 
 /// Everything a shard asks of its operating system.
@@ -466,11 +297,5 @@ impl fmt::Debug for dyn Donor {
 impl fmt::Debug for dyn Unpark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Unpark")
-    }
-}
-
-impl fmt::Debug for dyn System {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("System")
     }
 }

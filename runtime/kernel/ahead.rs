@@ -1,8 +1,10 @@
 //! Bytes that were read where an open file stands, until they are taken.
 
 use std::fmt;
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
-use crate::fd::Fd;
+use crate::descriptors::HeldFile;
 
 /// What a read brought and nothing took yet.
 ///
@@ -15,7 +17,7 @@ pub struct Ahead {
     taken: usize,
     room: usize,
     /// The file whose position was moved; `None` where it was read at an offset of its own.
-    file: Option<Fd>,
+    file: Option<Arc<dyn HeldFile>>,
     /// Where the file stood after the read, if nothing else has moved it during that.
     end: Option<u64>,
 }
@@ -27,14 +29,14 @@ impl Ahead {
     }
 
     /// Room for `room` bytes behind those of `bytes`, to be read where `file` stands.
-    pub fn at_position(file: &Fd, mut bytes: Vec<u8>, room: usize) -> Ahead {
+    pub fn at_position(file: Arc<dyn HeldFile>, mut bytes: Vec<u8>, room: usize) -> Ahead {
         bytes.reserve_exact(room);
-        Ahead { taken: bytes.len(), bytes, room, file: Some(file.clone()), end: None }
+        Ahead { taken: bytes.len(), bytes, room, file: Some(file), end: None }
     }
 
     /// The file whose position the read moves; `None` of bytes that were read elsewhere.
-    pub(crate) fn file(&self) -> Option<&Fd> {
-        self.file.as_ref()
+    pub fn file(&self) -> Option<RawFd> {
+        self.file.as_ref().map(|file| file.descriptor())
     }
 
     /// What is left.
@@ -58,8 +60,8 @@ impl Ahead {
     /// # Panics
     ///
     /// If it is of no file's position.
-    pub fn to_read(&mut self) -> (Fd, &mut Vec<u8>, usize) {
-        let file = self.file.clone().expect("only what is at a file's position is read by a call");
+    pub fn to_read(&mut self) -> (RawFd, &mut Vec<u8>, usize) {
+        let file = self.file().expect("only what is at a file's position is read by a call");
         (file, &mut self.bytes, self.room)
     }
 

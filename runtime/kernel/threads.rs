@@ -2,10 +2,10 @@
 
 use std::io;
 
-use ringhold_buffers::sync::thread;
+use crate::sync::thread;
 
 /// Starts a thread. Nobody joins it: what it is waited for by is said where its work is.
-pub(crate) fn start(
+pub fn start(
     name: String,
     stack_bytes: Option<usize>,
     work: impl FnOnce() + Send + 'static,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ringhold_buffers::sync::atomic::{AtomicUsize, Ordering};
-use ringhold_buffers::sync::{Condvar, Mutex, model};
+use ringhold_kernel::sync::atomic::{AtomicUsize, Ordering};
+use ringhold_kernel::sync::{Condvar, Mutex, model};
+use ringhold_kernel::threads;
 
-use super::start;
-use crate::uring::raised::Raised;
+use crate::raised::Raised;
 
 /// A ring that messages come to.
 #[derive(Default)]
@@ -39,12 +39,13 @@ fn two_threads_wake_a_ring_by_one_message_and_both_are_noticed() {
         let work = Arc::new(AtomicUsize::new(0));
         let wakers = [(); 2].map(|()| {
             let (raised, ring, work) = (raised.clone(), ring.clone(), work.clone());
-            start(move || {
+            let wake = move || {
                 work.fetch_add(1, Ordering::Relaxed);
                 if raised.raise() {
                     ring.post();
                 }
-            })
+            };
+            threads::start("model".to_owned(), None, wake).expect("a model's thread starts")
         });
         while work.load(Ordering::Relaxed) < 2 {
             ring.wait();

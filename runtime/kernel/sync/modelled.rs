@@ -12,6 +12,7 @@ pub use loom::cell::Cell;
 pub use loom::thread::JoinHandle;
 
 /// Locks that may stand in a static, and that no model's thread waits for.
+pub use std::sync::OnceLock;
 pub use std::sync::{
     Condvar as StaticCondvar, Mutex as StaticMutex, MutexGuard as StaticMutexGuard,
 };

@@ -6,7 +6,7 @@
 //! it is seen: whoever lets go releases it, and whoever has come in acquires it.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LockResult, PoisonError, WaitTimeoutResult};
 use std::time::Duration;
 
@@ -118,5 +118,50 @@ impl Condvar {
 
     pub fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// A value that is set once. Where it was set by code that was compiled before, the flag says so.
+#[derive(Debug, Default)]
+pub struct OnceLock<T> {
+    is_seen: AtomicBool,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> OnceLock<T> {
+    pub const fn new() -> OnceLock<T> {
+        OnceLock { is_seen: AtomicBool::new(false), value: std::sync::OnceLock::new() }
+    }
+
+    pub fn get(&self) -> Option<&T> {
+        self.value.get().inspect(|_| self.see())
+    }
+
+    /// Waits until whoever has set the value says so, which is about to happen.
+    fn see(&self) {
+        while !self.is_seen.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let mut is_ours = false;
+        let value = self.value.get_or_init(|| {
+            is_ours = true;
+            make()
+        });
+        match is_ours {
+            true => self.is_seen.store(true, Ordering::Release),
+            false => self.see(),
+        }
+        value
+    }
+
+    pub fn set(&self, value: T) -> Result<(), T> {
+        let set = self.value.set(value);
+        if set.is_ok() {
+            self.is_seen.store(true, Ordering::Release);
+        }
+        set
     }
 }

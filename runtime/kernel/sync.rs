@@ -3,12 +3,12 @@
 //! Under `--cfg loom` the runtime and the pool are built on the types of loom, and a model of what
 //! they do between threads ([`model`]) runs in every order of events that differs. Under `--cfg
 //! sanitized` a lock tells ThreadSanitizer what std, which is not instrumented, keeps from it. This
-//! is the only place that knows; everybody else imports from here, and has std's own types in every
-//! other build. Counted pointers are std's in all three: their counts are trusted.
+//! is the only place that knows; everything else imports from here, and has std's own types in
+//! every other build. Counted pointers are std's in all three: their counts are trusted.
 
 #[cfg(not(any(loom, sanitized)))]
 mod plain {
-    pub use std::sync::{Condvar, Mutex, MutexGuard};
+    pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 }
 
 #[cfg(not(any(loom, sanitized)))]

@@ -89,12 +89,12 @@ impl SocketAddress {
     }
 
     /// All the room there is, for the kernel to fill.
-    pub(crate) fn room(&mut self) -> &mut [u8; MOST_BYTES] {
+    pub fn room(&mut self) -> &mut [u8; MOST_BYTES] {
         &mut self.bytes
     }
 
     /// Notes how much of the room the kernel has filled. It may say more than there was room for.
-    pub(crate) fn set_length(&mut self, length: usize) {
+    pub fn set_length(&mut self, length: usize) {
         self.length = length.min(MOST_BYTES) as u32;
         if i32::from(self.family()) == libc::AF_UNIX {
             // Of a path that takes all the room for one Linux counts a NUL that it has no room for,

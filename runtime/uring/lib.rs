@@ -1,6 +1,6 @@
-//! The kernel: Linux, through io_uring.
+//! The kernel that is Linux, through io_uring.
 //!
-//! This folder is the only place that talks to the operating system.
+//! This package is the only place of Ringhold that talks to the operating system.
 
 #![allow(unsafe_code)] // Rings, tables and system calls.
 
@@ -11,11 +11,13 @@ mod evict;
 mod groups;
 mod huge;
 mod limits;
+#[cfg(test)]
+mod models;
 mod mounts;
 mod occupied;
 mod open_files;
 mod processes;
-pub(crate) mod raised;
+mod raised;
 mod run_call;
 mod run_entry;
 mod setup;
@@ -36,28 +38,21 @@ use std::time::{Duration, Instant};
 
 use io_uring::types::{CloneBuffersFlags, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, opcode};
-use ringhold_buffers::ARENA_SLOTS;
-
-use crate::at_once::AtOnce;
-use crate::call::{Call, CallPointer};
-use crate::kernel::{
-    ArenaEntry, Capacity, Cqe, Donor, Kernel, KernelConfig, Provided, QueueFull, System, Unpark,
-    Wait,
+use ringhold_kernel::{
+    ARENA_SLOTS, ASYNC, ArenaEntry, AtOnce, Call, CallPointer, Capacity, Cqe, Donor, Kernel,
+    KernelConfig, MAY_HANG, OpenFiles, Processes, Provided, QueueFull, SignalEvents, Sockets, Sqe,
+    StartError, System, Unpark, Wait,
 };
-use crate::sqe::{ASYNC, MAY_HANG, Sqe};
-use crate::start_error::StartError;
-use crate::uring::calls::Answers;
-use crate::uring::donor::DonorRing;
-use crate::uring::groups::GroupRing;
-use crate::uring::occupied::Occupied;
-use crate::uring::wake::{WAKE, Waking};
 
-pub(crate) use limits::{open_files_limit, pin_this_thread};
-pub(crate) use signals::listen as on_signal;
+use crate::calls::Answers;
+use crate::donor::DonorRing;
+use crate::groups::GroupRing;
+use crate::occupied::Occupied;
+use crate::wake::{WAKE, Waking};
 
 /// The system that is Linux.
 #[derive(Debug)]
-pub(crate) struct Linux;
+pub struct Linux;
 
 impl System for Linux {
     fn boot(&self, config: &KernelConfig) -> Result<Box<dyn Kernel>, StartError> {
@@ -87,8 +82,32 @@ impl System for Linux {
         limits::locked_memory_limit()
     }
 
+    fn pin_this_thread(&self, index: usize) -> io::Result<()> {
+        limits::pin_this_thread(index)
+    }
+
+    fn open_files_limit(&self) -> u64 {
+        limits::open_files_limit()
+    }
+
+    fn open_files(&self) -> &dyn OpenFiles {
+        self
+    }
+
+    fn sockets(&self) -> &dyn Sockets {
+        self
+    }
+
     fn at_once(&self) -> &dyn AtOnce {
         self
+    }
+
+    fn on_signal(&self, number: i32) -> io::Result<(Box<dyn SignalEvents>, RawFd)> {
+        signals::listen(number)
+    }
+
+    fn processes(&self) -> io::Result<&dyn Processes> {
+        Ok(self)
     }
 
     fn ring_bytes(&self, config: &KernelConfig) -> u64 {
@@ -163,7 +182,7 @@ impl Uring {
         };
         let wake = Arc::new(wake);
         let parameters = ring.params();
-        let files = u64::from(most_files).min(open_files_limit());
+        let files = u64::from(most_files).min(limits::open_files_limit());
         let capacity = Capacity {
             submissions: parameters.sq_entries(),
             // One completion is kept for the wake-up.
