@@ -122,7 +122,7 @@ impl ReadDir {
     ///
     /// # Kernel
     ///
-    /// A cold call for each batch of some thousand entries: `getdents64`.
+    /// A cold call for each batch of 512 entries and more: `getdents64`.
     pub async fn next_entry(&mut self) -> io::Result<Option<DirEntry>> {
         poll_fn(|cx| self.poll_next_entry(cx)).await
     }

@@ -60,12 +60,19 @@ impl Answers {
 
     fn put(&self, cqe: Cqe) {
         self.lock().push(cqe);
-        // In one order with `may_sleep`: either this sees that the ring sleeps, or the ring sees
-        // that there is an answer. A ring that doesn't sleep looks by itself.
         self.count.fetch_add(1, Ordering::SeqCst);
-        if self.sleeps.load(Ordering::SeqCst) {
-            self.wake.unpark();
-        }
+    }
+
+    /// Whether the ring sleeps, so that who has put an answer in has to wake it. A ring that
+    /// doesn't sleep looks by itself.
+    pub(super) fn are_slept_on(&self) -> bool {
+        // In one order with `may_sleep`: either this sees that the ring sleeps, or the ring sees
+        // that there is an answer.
+        self.sleeps.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.unpark();
     }
 
     /// Moves answers to the end of `batch`, as many as it has room for, and says how many.
@@ -92,7 +99,10 @@ enum Work {
 }
 
 impl Job {
-    pub(super) fn run(self) {
+    /// Does it, and puts the answer in. If the ring sleeps on its answers, the caller has to wake
+    /// it.
+    #[must_use]
+    pub(super) fn run(self) -> Arc<Answers> {
         let result = match self.work {
             // SAFETY: the call is the kernel's, which is us, until the answer below (S1), and stays
             // in place (S2).
@@ -102,6 +112,7 @@ impl Job {
             Work::Entry(sqe) => unsafe { run_entry::run(&sqe) },
         };
         self.answers.put(Cqe { user_data: self.user_data, result, flags: 0 });
+        self.answers
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -13,8 +13,8 @@ use ringhold_kernel::{Ahead, Call, DirectoryEntry, NewDescriptor};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
-/// Room for one batch of `getdents64(2)`, in bytes: some thousand short names.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Room for one batch of `getdents64(2)`, in bytes: a thousand short names. It is on the stack.
+const BATCH_BYTES: usize = 32 * 1024;
 
 /// How many entries are enough for a batch; with fewer the kernel is asked again, since to come
 /// back for the end costs more.
@@ -180,8 +180,8 @@ fn read_directory(
     entries: &mut Vec<DirectoryEntry>,
 ) -> rustix::io::Result<bool> {
     entries.clear();
-    let mut buffer = Vec::with_capacity(BATCH_BYTES);
-    let mut batch = RawDir::new(directory, buffer.spare_capacity_mut());
+    let mut buffer = [MaybeUninit::uninit(); BATCH_BYTES];
+    let mut batch = RawDir::new(directory, &mut buffer);
     while let Some(entry) = batch.next() {
         let entry = match entry {
             // A directory that was removed has no entries, and no end of them either.

@@ -11,6 +11,7 @@
 //! beyond waits.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,10 @@ enum Start {
     Nothing,
     Thread,
     Watcher,
+    /// Nothing: a thread without work is to hear of its call.
+    Call,
+    /// Nothing: the watcher is to look.
+    Look,
 }
 
 impl State {
@@ -104,8 +109,7 @@ impl State {
         let asks: usize = self.lanes.values().map(Lane::asks).sum();
         if self.lanes.get(&id).is_some_and(|lane| lane.asks() == lane.queue.len()) {
             if self.idle >= asks {
-                WORKERS.arrived.notify_one();
-                return Start::Nothing;
+                return Start::Call;
             }
             self.threads += 1;
             self.idle += 1;
@@ -116,12 +120,11 @@ impl State {
 
     /// Sees to it that there is a watcher, and that it looks.
     fn watch(&mut self) -> Start {
-        match std::mem::replace(&mut self.watcher, Watcher::Awake) {
-            Watcher::None => return Start::Watcher,
-            Watcher::Asleep => WORKERS.watched.notify_one(),
-            Watcher::Awake => {}
+        match mem::replace(&mut self.watcher, Watcher::Awake) {
+            Watcher::None => Start::Watcher,
+            Watcher::Asleep => Start::Look,
+            Watcher::Awake => Start::Nothing,
         }
-        Start::Nothing
     }
 
     fn take(&mut self, id: LaneId) -> Option<(LaneId, Job)> {
@@ -179,9 +182,19 @@ pub(super) fn start(id: LaneId, job: Job) -> bool {
     carry_out(start)
 }
 
+/// Must be called without the lock: on one core, whom it wakes runs in its place at once, and would
+/// meet the lock and go back to sleep.
 fn carry_out(start: Start) -> bool {
     let started = match start {
         Start::Nothing => return true,
+        Start::Call => {
+            WORKERS.arrived.notify_one();
+            return true;
+        }
+        Start::Look => {
+            WORKERS.watched.notify_one();
+            return true;
+        }
         Start::Thread => threads::start("ringhold-call".to_owned(), None, begin),
         Start::Watcher => threads::start("ringhold-call".to_owned(), None, watch),
     };
@@ -206,9 +219,8 @@ pub(super) fn run_all() {
     let mut next = state.next();
     while let Some((id, job)) = next {
         drop(state);
-        job.run();
-        state = lock();
-        next = state.finish(id).or_else(|| state.next());
+        (state, next) = run(id, job);
+        next = next.or_else(|| state.next());
     }
 }
 
@@ -222,9 +234,7 @@ fn work(mut state: StaticMutexGuard<'static, State>, mut next: Option<(LaneId, J
     loop {
         if let Some((id, job)) = next.take().or_else(|| state.next()) {
             drop(state);
-            job.run();
-            state = lock();
-            next = state.finish(id);
+            (state, next) = run(id, job);
             continue;
         }
         state.idle += 1;
@@ -240,6 +250,25 @@ fn work(mut state: StaticMutexGuard<'static, State>, mut next: Option<(LaneId, J
             }
         }
     }
+}
+
+/// Runs a call, and says which one comes next, if one has to be of the same lane.
+///
+/// The ring is woken when the thread is free again, and without the lock: on one core the shard
+/// runs in its place at once, and what it asks for next finds this thread, and not a second one.
+fn run(id: LaneId, job: Job) -> (StaticMutexGuard<'static, State>, Option<(LaneId, Job)>) {
+    let answers = job.run();
+    let mut state = lock();
+    let next = state.finish(id);
+    if !answers.are_slept_on() {
+        return (state, next);
+    }
+    state.idle += usize::from(next.is_none());
+    drop(state);
+    answers.wake();
+    state = lock();
+    state.idle -= usize::from(next.is_none());
+    (state, next)
 }
 
 /// Waits until a call has waited too long, and then is one thread more.
@@ -271,9 +300,7 @@ fn watch() {
     // Without another watcher the rest waits for a thread of its lane, or for the next call.
     carry_out(start);
     if let Some((id, job)) = taken {
-        job.run();
-        let mut state = lock();
-        let next = state.finish(id);
+        let (state, next) = run(id, job);
         work(state, next);
     }
 }
