@@ -149,6 +149,7 @@ impl OpenOptions {
         let (place, flags) = (to_place(path)?, self.flags()?);
         if let Some(opened) = ask_at_once(|files| files.open(&place.path, flags)).await {
             let descriptor = Fd::brought(opened? as u32);
+            descriptor.set_answers_at_once();
             let appends = flags & libc::O_APPEND != 0;
             return Ok(File::own(Target { descriptor, alignment: None, appends }));
         }

@@ -46,6 +46,8 @@ struct Shared {
     uses: AtomicU32,
     /// Whether what is done with it may wait for somebody who never answers.
     may_hang: AtomicBool,
+    /// Whether it is known that its close waits for no server.
+    closes_at_once: AtomicBool,
     system: Arc<dyn System>,
     /// The shards whose file table holds this file. Locked when a shard attaches it, and at the
     /// end.
@@ -92,6 +94,7 @@ impl Fd {
                 serial: SERIAL.fetch_add(1, Ordering::Relaxed),
                 uses: AtomicU32::new(0),
                 may_hang: AtomicBool::new(false),
+                closes_at_once: AtomicBool::new(false),
                 system,
                 attached: Mutex::new(Vec::new()),
             }),
@@ -161,6 +164,12 @@ impl Fd {
     #[inline]
     pub(crate) fn may_hang(&self) -> bool {
         self.shared.may_hang.load(Ordering::Relaxed)
+    }
+
+    /// Says that its file system answers by itself, so that its close waits for no server. Until
+    /// this is called the close asks.
+    pub fn set_answers_at_once(&self) {
+        self.shared.closes_at_once.store(true, Ordering::Relaxed);
     }
 
     /// Remembers that `shard`'s table holds the file, to be told when the file is closed.
@@ -289,8 +298,8 @@ impl Drop for Shared {
         self.detach_everywhere();
         let is_passing = self.uses.load(Ordering::Relaxed) == PASSING;
         let is_on_shard = context::with_shard(|shard| shard.is_some());
-        let waits = *self.may_hang.get_mut() || self.system.close_waits(self.descriptor);
-        if is_passing || !is_on_shard || !waits {
+        let is_known = is_passing || !is_on_shard || *self.closes_at_once.get_mut();
+        if is_known || !self.system.close_waits(self.descriptor) {
             self.system.close(self.descriptor);
             return;
         }

@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -191,9 +191,14 @@ fn a_lock_is_free() {
 }
 
 fn mount(on: &Path) -> bool {
-    let (kind, on) = (c"tmpfs", CString::new(on.as_os_str().as_encoded_bytes()).unwrap());
+    mount_of(c"tmpfs", on, c"")
+}
+
+fn mount_of(kind: &CStr, on: &Path, options: &CStr) -> bool {
+    let on = CString::new(on.as_os_str().as_encoded_bytes()).unwrap();
+    let options = options.as_ptr().cast();
     // SAFETY: it reads three strings of ours during the call.
-    0 == unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) }
+    0 == unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, options) }
 }
 
 fn unmount(from: &Path) {
@@ -224,6 +229,39 @@ fn a_file_system_can_be_unmounted() {
             (file, Box::new(move || unmount(&path)) as Check)
         }
     });
+}
+
+/// The file systems of containers.
+#[test]
+fn a_file_system_of_two_layers_can_be_unmounted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    if !mount(&path) {
+        return skip("a_file_system_of_two_layers_can_be_unmounted", "it takes root to mount");
+    }
+    let layers = ["below", "above", "work", "merged"].map(|name| path.join(name));
+    for layer in &layers {
+        fs::create_dir(layer).unwrap();
+    }
+    let [below, above, work, merged] = layers.map(|layer| layer.to_str().unwrap().to_owned());
+    let options = CString::new(format!("lowerdir={below},upperdir={above},workdir={work}"));
+    let (options, merged) = (options.unwrap(), Path::new(&merged).to_owned());
+    if !mount_of(c"overlay", &merged, &options) {
+        unmount(&path);
+        return skip("a_file_system_of_two_layers_can_be_unmounted", "there are no overlays");
+    }
+    unmount(&merged);
+    is_closed_everywhere(5, move || {
+        let (merged, options) = (merged.clone(), options.clone());
+        async move {
+            assert!(mount_of(c"overlay", &merged, &options));
+            fs::write(merged.join("file"), "bytes").unwrap();
+            let file = File::open(merged.join("file")).await.unwrap();
+            use_often(&file).await;
+            (file, Box::new(move || unmount(&merged)) as Check)
+        }
+    });
+    unmount(&path);
 }
 
 #[test]

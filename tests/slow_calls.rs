@@ -135,6 +135,26 @@ fn reads_writes_and_opens_of_a_server_that_is_gone_hold_up_no_timer() {
 }
 
 #[test]
+fn closing_what_a_server_has_that_is_gone_asks_it_nothing() {
+    const NAME: &str = "closing_what_a_server_has_that_is_gone_asks_it_nothing";
+    isolated(NAME).deadline(SOON * 4).run(|| {
+        let Some(fuse) = server(NAME) else { return };
+        let run = Builder::new_current_thread().run(async {
+            let path = fuse.file("ready");
+            let opened = soon("open", File::open(&path)).await;
+            let adopted = File::from_std(std::fs::File::open(&path).unwrap());
+            let mut read = soon("read_dir", fs::read_dir(fuse.path())).await;
+            assert!(soon("next_entry", read.next_entry()).await.is_none());
+            let begun = Instant::now();
+            drop((opened, adopted, read));
+            assert!(begun.elapsed() < SOON, "the drops took {:?}", begun.elapsed());
+            drop(fuse);
+        });
+        run.unwrap();
+    });
+}
+
+#[test]
 fn a_runtime_with_calls_that_have_no_end_ends_by_its_deadline() {
     const NAME: &str = "a_runtime_with_calls_that_have_no_end_ends_by_its_deadline";
     isolated(NAME).deadline(SOON * 4).run(|| {

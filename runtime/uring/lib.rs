@@ -71,7 +71,7 @@ impl System for Linux {
 
     fn close_waits(&self, descriptor: RawFd) -> bool {
         // SAFETY: the caller, the last handle of an `Fd`, owns the descriptor (S10).
-        limits::asks_a_server(unsafe { BorrowedFd::borrow_raw(descriptor) })
+        mounts::close_waits(unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
 
     fn now(&self) -> Instant {

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
 
-use rustix::fs::fstatfs;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity};
 
@@ -19,25 +17,6 @@ pub(super) fn locked_memory_limit() -> Option<u64> {
 /// Whether the process has CAP_SYS_ADMIN.
 pub(super) fn is_administrator() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
-}
-
-/// The file systems whose files ask a server when they are closed, by their magic numbers: FUSE,
-/// NFS, SMB of three kinds, Ceph, 9P, AFS and Coda.
-const SERVED: [u32; 9] = [
-    0x6573_5546,
-    0x6969,
-    0x517b,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x00c3_6400,
-    0x0102_1997,
-    0x5346_414f,
-    0x7375_7245,
-];
-
-/// Whether a file is on such a file system.
-pub(super) fn asks_a_server(file: BorrowedFd<'_>) -> bool {
-    fstatfs(file).is_ok_and(|system| SERVED.contains(&(system.f_type as u32)))
 }
 
 /// How many descriptors the process may have.

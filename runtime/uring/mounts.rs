@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::PoisonError;
 
 use ringhold_kernel::sync::StaticMutex;
@@ -28,12 +28,15 @@ const KNOWN_MAX: usize = 1024;
 /// How far up a path's mount is looked for: each step is a system call.
 const ANCESTORS_MAX: usize = 8;
 
-static KNOWN: StaticMutex<BTreeMap<MountId, Manner>> = StaticMutex::new(BTreeMap::new());
+static KNOWN: StaticMutex<BTreeMap<MountId, Option<Magic>>> = StaticMutex::new(BTreeMap::new());
 
 thread_local! {
     /// What was asked for last: mostly it is the same again.
-    static LAST: Cell<(MountId, Manner)> = const { Cell::new((0, Manner::Unknown)) };
+    static LAST: Cell<(MountId, Option<Magic>)> = const { Cell::new((0, None)) };
 }
+
+/// What kind of file system it is, from linux/magic.h.
+type Magic = u32;
 
 /// How the file system of a mount answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +50,32 @@ pub(super) enum Manner {
 }
 
 /// File systems whose inodes are complete in memory, so that what is asked of a cached inode is
-/// answered at once, and that ask nobody but a block device. From linux/magic.h.
-const LOCAL: [u32; 6] = [
+/// answered at once, and that ask nobody but a block device.
+const LOCAL: [Magic; 6] = [
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
     0x9123_683e, // Btrfs
     0xf2f5_2010, // F2FS
     0x0102_1994, // tmpfs
     0x8584_58f6, // ramfs
+];
+
+/// File systems whose files ask a server when they are closed.
+const SERVED: [Magic; 14] = [
+    0x6573_5546, // FUSE
+    0x0000_6969, // NFS
+    0x0000_517b, // SMB, of three kinds
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x00c3_6400, // Ceph
+    0x0102_1997, // 9P
+    0x5346_414f, // AFS, of two kinds
+    0x6b41_4653,
+    0x7375_7245, // Coda
+    0x0bd0_0bd0, // Lustre
+    0x2003_0528, // OrangeFS
+    0x1983_0326, // BeeGFS
+    0x786f_4256, // a VirtualBox host's
 ];
 
 /// Opens a name without waiting and without its file system. `None` where it isn't all in memory,
@@ -149,18 +170,11 @@ pub(super) fn mount_towards(directory: RawFd, path: &CStr) -> Option<MountId> {
 
 /// How a mount's file system answers.
 pub(super) fn manner_of(mount: MountId) -> Manner {
-    let (last, manner) = LAST.get();
-    if last == mount {
-        return manner;
+    match magic_of(mount) {
+        None => Manner::Unknown,
+        Some(magic) if LOCAL.contains(&magic) => Manner::Local,
+        Some(_) => Manner::Remote,
     }
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.len() >= KNOWN_MAX {
-        known.clear();
-    }
-    let manner = *known.entry(mount).or_insert_with(|| learn(mount));
-    drop(known);
-    LAST.set((mount, manner));
-    manner
 }
 
 /// How the file system of an open file answers.
@@ -168,8 +182,32 @@ pub(super) fn manner_of_file(file: RawFd) -> Manner {
     mount_of(file).map_or(Manner::Unknown, manner_of)
 }
 
+/// Whether a file's close may wait for a server.
+pub(super) fn close_waits(file: BorrowedFd<'_>) -> bool {
+    // Where mounts have no such numbers only the file system itself can say, though that may wait.
+    let magic = mount_of(file.as_raw_fd()).and_then(magic_of);
+    magic
+        .or_else(|| Some(rustix::fs::fstatfs(file).ok()?.f_type as Magic))
+        .is_some_and(|magic| SERVED.contains(&magic))
+}
+
+fn magic_of(mount: MountId) -> Option<Magic> {
+    let (last, magic) = LAST.get();
+    if last == mount {
+        return magic;
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= KNOWN_MAX {
+        known.clear();
+    }
+    let magic = *known.entry(mount).or_insert_with(|| learn(mount));
+    drop(known);
+    LAST.set((mount, magic));
+    magic
+}
+
 /// Asks the kernel, and not the file system, what is mounted.
-fn learn(mount: MountId) -> Manner {
+fn learn(mount: MountId) -> Option<Magic> {
     const STATMOUNT: libc::c_long = 457;
     const OF_THE_SUPERBLOCK: u64 = 1;
     /// `struct mnt_id_req` and the beginning of `struct statmount`.
@@ -184,8 +222,7 @@ fn learn(mount: MountId) -> Manner {
     let result =
         unsafe { libc::syscall(STATMOUNT, request.as_ptr(), answer.as_mut_ptr(), size, 0) };
     if result < 0 || answer[1] & OF_THE_SUPERBLOCK == 0 {
-        return Manner::Unknown;
+        return None;
     }
-    let magic = answer[MAGIC_WORD] as u32;
-    if LOCAL.contains(&magic) { Manner::Local } else { Manner::Remote }
+    Some(answer[MAGIC_WORD] as Magic)
 }
