@@ -7,10 +7,8 @@
 //!
 //! This package knows none of the others, and each kernel is a package beside it.
 
-mod ahead;
 mod at_once;
 mod call;
-mod descriptors;
 mod kernel;
 mod open_files;
 mod processes;
@@ -23,10 +21,8 @@ pub mod sync;
 mod system;
 pub mod threads;
 
-pub use ahead::Ahead;
 pub use at_once::{AtOnce, NothingAtOnce, STATX_EVERYTHING};
-pub use call::{Call, CallPointer, DirectoryEntry};
-pub use descriptors::{HeldFile, NewDescriptor};
+pub use call::{Ahead, Call, CallPointer, DirectoryEntry};
 pub use kernel::{
     ARENA_SLOTS, ArenaEntry, ArenaId, CQE_BUFFER, CQE_MORE, CQE_NOTIFICATION, CQE_SOCKET_NONEMPTY,
     Capacity, Cqe, Donor, Kernel, Provided, QueueFull, Unpark, Wait,
@@ -39,4 +35,4 @@ pub use sqe::{
     ASYNC, BUFFER_SELECT, FIXED_FILE, MAY_HANG, POLL_ARMED, RECEIVE_BUNDLE, SEND_FIXED_BUFFER, Sqe,
 };
 pub use start_error::{KERNEL_FLOOR, StartError};
-pub use system::{KernelConfig, System};
+pub use system::{HeldFile, KernelConfig, NewDescriptor, System};

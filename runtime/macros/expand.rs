@@ -1,7 +1,7 @@
 //! The expansion: from an async function to one that runs its body on a runtime.
 
 use crate::arguments::{Arguments, Kind};
-use proc_macro_crate::FoundCrate;
+use crate::manifest::name_of_dependency;
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
@@ -36,10 +36,7 @@ impl Parse for Function {
 /// Where the runtime is found: the key of the dependency on `ringhold`, else nothing. It is also
 /// nothing within `ringhold` itself, whose tests and examples see it under its own name.
 pub(crate) fn find_runtime() -> Option<String> {
-    match proc_macro_crate::crate_name("ringhold") {
-        Ok(FoundCrate::Name(key)) => Some(key),
-        Ok(FoundCrate::Itself) | Err(_) => None,
-    }
+    name_of_dependency("ringhold")
 }
 
 /// The path under which the expansion finds the runtime. The package `ringhold` has a library

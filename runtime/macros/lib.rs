@@ -30,6 +30,7 @@
 
 mod arguments;
 mod expand;
+mod manifest;
 mod select;
 
 use arguments::Kind;
