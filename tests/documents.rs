@@ -266,3 +266,22 @@ fn counts_in_words_are_what_is_there() {
         assert!(said.iter().any(|said| promises.contains(said)), "{words} in {path}");
     }
 }
+
+#[test]
+fn the_index_of_decisions_lists_each_by_its_title() {
+    let index = fs::read_to_string("docs/decisions/README.md").unwrap();
+    let mut violations = Vec::new();
+    for entry in fs::read_dir("docs/decisions").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name == "README.md" {
+            continue;
+        }
+        let record = fs::read_to_string(format!("docs/decisions/{name}")).unwrap();
+        let title = record.lines().next().unwrap_or_default();
+        let (number, title) = title.trim_start_matches("# ").split_once(": ").unwrap_or_default();
+        if !index.contains(&format!("| [{number}]({name}) | {title} |")) {
+            violations.push(format!("docs/decisions/{name}: {number}: {title}"));
+        }
+    }
+    none("docs/decisions/README.md lists each decision by its number and title", violations);
+}

@@ -230,12 +230,14 @@ mod tests {
             ("[dependencies.tokio]\nversion = \"1\"\npackage = 'ringhold' # renamed\n", "tokio"),
             ("[dev-dependencies]\nmy-io.package = \"ringhold\"\nmy-io.path = \"..\"\n", "my_io"),
             (
-                "[target.'cfg(unix)'.dependencies]\ntokio={features=[\"a\",\"b\"],package=\"ringhold\"}",
+                "[target.'cfg(unix)'.dependencies]\ntokio={features=[\"a\",\"b\"],\
+                 package=\"ringhold\"}",
                 "tokio",
             ),
             ("dependencies = { tokio = { package = \"ringhold\" } }", "tokio"),
             (
-                "[build-dependencies]\n\"tokio\" = {\n  # more lines\n  package = \"ringhold\",\n}\n",
+                "[build-dependencies]\n\"tokio\" = {\n  # more lines\n  \
+                 package = \"ringhold\",\n}\n",
                 "tokio",
             ),
             ("[dependencies]\nringhold.workspace = true\n", "ringhold"),
