@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use ringhold_runtime::ops::{Advise, Alignment, Allocate, Sync, Truncate};
+use ringhold_runtime::ops::{Advise, Alignment, Sync, Truncate};
 use ringhold_runtime::{Call, ColdCall, Fd, Op};
 use tokio::sync::Mutex;
 
 use crate::advice::Advice;
-use crate::allocation::Allocation;
+use crate::allocation::{self, Allocation};
 use crate::cursor::{Cursor, Kind};
 use crate::metadata::metadata_of;
 use crate::open_options::OpenOptions;
@@ -314,7 +314,9 @@ impl File {
         Ok(())
     }
 
-    /// Sets space aside for a range of bytes, or gives it back: see [`Allocation`].
+    /// Sets space aside for a range of bytes, or gives it back: see [`Allocation`]. A long range is
+    /// done by pieces, so that who writes to the file meanwhile, and a runtime's end, waits for one
+    /// of them only. What fails may have been done in part.
     ///
     /// # Errors
     ///
@@ -323,11 +325,11 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Outcome unknown: dropped, it may take effect or not.
+    /// Outcome unknown: dropped, it may take effect, in part, or not.
     ///
     /// # Kernel
     ///
-    /// `IORING_OP_FALLOCATE`, since 5.6.
+    /// `IORING_OP_FALLOCATE`, since 5.6, for each 128 MiB; for more than a tebibyte it is one.
     ///
     /// ```
     /// # ringhold_runtime::Builder::new_current_thread().run(async {
@@ -340,8 +342,7 @@ impl File {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn allocate(&self, offset: u64, length: u64, how: Allocation) -> io::Result<()> {
-        let file = self.target.descriptor.clone();
-        Op::new(Allocate { file, offset, length, mode: how.mode() }).await
+        allocation::allocate(&self.target.descriptor, offset, length, how).await
     }
 
     /// Tells the page cache how a range of bytes will be used: see [`Advice`]. A length of 0 means

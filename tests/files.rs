@@ -173,6 +173,60 @@ async fn an_offset_beyond_every_file_is_refused_and_never_means_the_cursor() {
     assert_eq!(std::fs::read(&path).unwrap(), b"0123456789");
 }
 
+/// Of a range that long, one operation does a part.
+const LONG: u64 = 1 << 30;
+
+#[runtime::test]
+async fn a_long_range_is_allocated_and_given_back_to_the_byte() {
+    let (_directory, path) = place();
+    let file = OpenOptions::new().read(true).write(true).create(true).open(&path).await.unwrap();
+    file.allocate(1000, LONG, Allocation::Extend).await.unwrap();
+    let stat = file.statx().await.unwrap();
+    assert_eq!(stat.len(), 1000 + LONG);
+    let all = stat.blocks() * 512;
+    assert!(all >= LONG, "{all} bytes are allocated");
+    let begins = [900, LONG / 2 - 50, LONG + 900];
+    for begin in begins {
+        file.write_all_at(vec![7; 100], begin).await.unwrap();
+    }
+    file.allocate(950, LONG, Allocation::PunchHole).await.unwrap();
+    for (begin, left) in begins.into_iter().zip([50, 0, 50]) {
+        let (_, bytes) = file.read_at(vec![0; 100], begin).await.unwrap();
+        assert_eq!(bytes.iter().filter(|&&byte| byte == 7).count(), left, "at {begin}");
+    }
+    let stat = file.statx().await.unwrap();
+    assert_eq!(stat.len(), 1000 + LONG);
+    // What is left are the pages at both ends.
+    let left = stat.blocks() * 512;
+    assert!(left <= 64 * 1024, "{left} bytes are allocated");
+}
+
+#[test]
+fn a_dropped_allocation_of_a_long_range_ends_with_its_piece() {
+    let (_directory, path) = place();
+    let run = runtime::Builder::new_current_thread().run(async {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).open(&path).await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = pin!(file.allocate(0, LONG, Allocation::Extend)).poll(&mut context);
+        assert!(polled.is_pending());
+    });
+    run.unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    assert!(length <= LONG / 8, "{length} bytes are allocated");
+}
+
+#[runtime::test]
+async fn a_range_that_no_file_has_is_refused_at_once() {
+    let (_directory, path) = place();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).open(&path).await.unwrap();
+    for (offset, length) in [(0, 1 << 61), (4096, i64::MAX as u64), (u64::MAX - 1, 4096)] {
+        file.allocate(offset, length, Allocation::Extend).await.unwrap_err();
+        assert_eq!(file.statx().await.unwrap().blocks(), 0);
+    }
+}
+
 #[runtime::test]
 async fn a_length_is_set_and_space_allocated_punched_and_zeroed() {
     let (_directory, path) = place();
