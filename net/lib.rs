@@ -19,6 +19,10 @@
 //! # std::io::Result::Ok(()) })??;
 //! # std::io::Result::Ok(())
 //! ```
+//!
+//! Calls that wait let other tasks on now and then, however fast their peer is. The calls whose
+//! names begin with `try_` take no step from the task's budget: a loop over them that a peer can
+//! keep going awaits [`consume_budget`](ringhold_runtime::task::consume_budget) in its body.
 
 mod address;
 mod datagrams;

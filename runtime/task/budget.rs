@@ -77,6 +77,26 @@ pub(crate) fn poll_within<T>(
 /// long and await nothing else. Sleeps, leases, tokio's channels, its locks and its streams take a
 /// step by themselves each time that they are ready at once.
 ///
+/// Calls that don't wait, as `try_read`, `try_write`, `try_recv`, `try_io` and `try_lease`, take
+/// none, since they can't yield. A loop over them that a fast peer can keep going, such as one over
+/// requests that were sent in advance, awaits this in its body.
+///
+/// ```
+/// # ringhold_runtime::Builder::new_current_thread().run(async {
+/// use ringhold_runtime::task::consume_budget;
+///
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// (0..1000).for_each(|number| sender.send(number).unwrap());
+/// let mut sum = 0;
+/// while let Ok(number) = receiver.try_recv() {
+///     sum += number;
+///     consume_budget().await; // Timers and other tasks have their turn.
+/// }
+/// assert_eq!(sum, 499_500);
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Cancel safety
 ///
 /// Safe: it holds nothing.
