@@ -207,6 +207,21 @@ async fn names_are_given_taken_and_followed() {
 }
 
 #[runtime::test]
+async fn a_link_gets_a_name_itself_and_not_what_it_leads_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("file"), "1").await.unwrap();
+    fs::symlink("file", root.join("link")).await.unwrap();
+    fs::hard_link(root.join("link"), root.join("same")).await.unwrap();
+    assert!(std::fs::symlink_metadata(root.join("same")).unwrap().is_symlink());
+    assert_eq!(fs::metadata(root.join("file")).await.unwrap().nlink(), 1);
+    // And one that leads nowhere has names all the same.
+    fs::symlink("nowhere", root.join("lost")).await.unwrap();
+    fs::hard_link(root.join("lost"), root.join("lost too")).await.unwrap();
+    assert_eq!(fs::read_link(root.join("lost too")).await.unwrap(), Path::new("nowhere"));
+}
+
+#[runtime::test]
 async fn whole_files_are_read_written_and_copied() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

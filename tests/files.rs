@@ -1,7 +1,9 @@
 //! Files by offset: what a read brings, what a write leaves, and what comes back.
 
+mod common;
+
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -9,7 +11,9 @@ use std::task::{Context, Waker};
 
 use ringhold_sim::{HostConfig, Simulation, for_each_seed, seeds};
 use runtime::buffers::{self, IntoBufResult, IoBuf, Pool, PoolConfig};
-use runtime::fs::{self, Allocation, File, OpenOptions};
+use runtime::fs::{self, Advice, Allocation, File, OpenOptions};
+use rustix::fs::fadvise;
+use rustix::io::{FdFlags, ReadWriteFlags, fcntl_getfd, preadv2};
 use tempfile::TempDir;
 
 fn place() -> (TempDir, PathBuf) {
@@ -410,4 +414,64 @@ fn a_sync_of_everything_makes_permissions_durable() {
         });
         simulation.run()
     });
+}
+
+#[runtime::test]
+async fn what_is_opened_is_not_inherited_by_children() {
+    let (directory, path) = place();
+    // One is made by the ring, the other is opened at once.
+    let made = File::create_new(&path).await.unwrap();
+    assert_eq!(fcntl_getfd(made.as_fd()).unwrap(), FdFlags::CLOEXEC);
+    let file = File::open(&path).await.unwrap();
+    assert_eq!(fcntl_getfd(file.as_fd()).unwrap(), FdFlags::CLOEXEC);
+    let copy = file.try_clone().await.unwrap();
+    assert_eq!(fcntl_getfd(copy.as_fd()).unwrap(), FdFlags::CLOEXEC);
+    let root = File::open(directory.path()).await.unwrap();
+    let beneath = OpenOptions::new().read(true).open_beneath(&root, "file").await.unwrap();
+    assert_eq!(fcntl_getfd(beneath.as_fd()).unwrap(), FdFlags::CLOEXEC);
+}
+
+#[runtime::test]
+async fn a_file_is_made_longer_than_four_gibibytes_and_cut_there() {
+    let (_directory, path) = place();
+    let file = File::create_new(&path).await.unwrap();
+    file.set_len((1 << 32) + 5).await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 4_294_967_301);
+    file.write_at("end", (1 << 32) + 2).await.unwrap();
+    file.set_len((1 << 32) + 4).await.unwrap();
+    let (count, bytes) = file.read_at(vec![0; 8], 1 << 32).await.unwrap();
+    assert_eq!((count, &bytes[..4]), (4, &b"\0\0en"[..]));
+}
+
+/// Whether the page of `file` at `offset` is in the page cache.
+fn is_cached(file: &std::fs::File, offset: u64) -> bool {
+    let mut byte = [0; 1];
+    let into = &mut [io::IoSliceMut::new(&mut byte)];
+    preadv2(file, into, offset, ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
+#[runtime::test]
+async fn advice_is_about_its_range_and_no_other() {
+    const PAGES: u64 = 64;
+    let (_directory, path) = place();
+    let mut options = std::fs::File::options();
+    let standard = options.read(true).write(true).create_new(true).open(&path).unwrap();
+    // Page by page, so that the cache has each on its own.
+    let fill = || {
+        for page in 0..PAGES {
+            standard.write_all_at(&[7; 4096], page * 4096).unwrap();
+        }
+        standard.sync_all().unwrap();
+    };
+    fill();
+    fadvise(&standard, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    if is_cached(&standard, 0) {
+        common::skip("advice_is_about_its_range", "this file system takes no advice");
+        return;
+    }
+    fill();
+    let file = File::open(&path).await.unwrap();
+    file.advise(PAGES / 2 * 4096, PAGES as u32 / 4 * 4096, Advice::DontNeed).await.unwrap();
+    let cached = [0, 8, 31, 36, 40, 44, 52, 63].map(|page| is_cached(&standard, page * 4096));
+    assert_eq!(cached, [true, true, true, false, false, false, true, true]);
 }

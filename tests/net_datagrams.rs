@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Shutdown};
 use std::os::linux::net::SocketAddrExt;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runtime::buffers;
-use runtime::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use runtime::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadBuf};
 use runtime::net::{UdpSocket, UnixDatagram, UnixListener, UnixSocket, UnixStream};
 use runtime::task::yield_now;
 use runtime::time::timeout;
@@ -69,6 +70,29 @@ async fn datagrams_arrive_whole_and_say_from_whom() {
     // The port can be had at once.
     drop(left);
     drop(UdpSocket::bind(ours).await.unwrap());
+}
+
+#[runtime::test]
+async fn datagrams_are_received_by_polls() {
+    let (left, right) = (udp().await, udp().await);
+    let (ours, theirs) = (left.local_addr().unwrap(), right.local_addr().unwrap());
+    let mut room = [0; 8];
+    let mut into = ReadBuf::new(&mut room);
+    for (length, text) in [(5, "first"), (3, "two")] {
+        let sent = poll_fn(|cx| left.poll_send_to(cx, text.as_bytes(), theirs)).await;
+        assert_eq!(sent.unwrap(), length);
+    }
+    assert_eq!(poll_fn(|cx| right.poll_peek_from(cx, &mut into)).await.unwrap(), ours);
+    assert_eq!(into.filled(), b"first");
+    into.clear();
+    poll_fn(|cx| right.poll_peek(cx, &mut into)).await.unwrap();
+    assert_eq!(into.filled(), b"first");
+    into.clear();
+    assert_eq!(poll_fn(|cx| right.poll_peek_sender(cx)).await.unwrap(), ours);
+    assert_eq!(poll_fn(|cx| right.poll_recv_from(cx, &mut into)).await.unwrap(), ours);
+    assert_eq!(into.filled(), b"first");
+    poll_fn(|cx| right.poll_recv(cx, &mut into)).await.unwrap();
+    assert_eq!(into.filled(), b"firsttwo");
 }
 
 #[runtime::test]

@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::pin::Pin;
 use std::time::Duration;
 
 use runtime::buffers;
-use runtime::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
+use runtime::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadBuf, Ready};
 use runtime::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use runtime::time::timeout;
 
@@ -108,6 +110,7 @@ async fn what_is_too_early_would_block() {
     assert_eq!(server.try_write_vectored(&parts).unwrap(), 3);
     let ready = client.ready(Interest::READABLE | Interest::WRITABLE).await.unwrap();
     assert_eq!(ready, Ready::READABLE | Ready::WRITABLE);
+    assert_eq!(format!("{:?}", Interest::READABLE | Interest::WRITABLE), "READABLE | WRITABLE");
     let mut peeked = [0; 8];
     assert_eq!(client.peek(&mut peeked).await.unwrap(), 3);
     assert_eq!(client.try_read(&mut peeked).unwrap(), 3);
@@ -236,6 +239,9 @@ async fn options_are_the_sockets() {
     assert!(!socket.reuseport().unwrap());
     assert_eq!(socket.recv_buffer_size().unwrap(), 16384);
     assert_eq!(socket.device().unwrap(), None);
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind_device(Some(b"lo")).unwrap();
+    assert_eq!(bound.device().unwrap().as_deref(), Some(&b"lo"[..]));
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(16).unwrap();
     listener.set_ttl(61).unwrap();
@@ -246,6 +252,17 @@ async fn options_are_the_sockets() {
     client.set_ttl(62).unwrap();
     assert!(client.nodelay().unwrap());
     assert_eq!(client.ttl().unwrap(), 62);
+    // Acknowledging at once and sending at once are two things.
+    client.set_nodelay(false).unwrap();
+    client.set_quickack(true).unwrap();
+    assert_eq!((client.quickack().unwrap(), client.nodelay().unwrap()), (true, false));
+    client.set_nodelay(true).unwrap();
+    client.set_quickack(false).unwrap();
+    assert_eq!((client.quickack().unwrap(), client.nodelay().unwrap()), (false, true));
+    assert_eq!(client.linger().unwrap(), None);
+    client.set_linger(Some(Duration::from_secs(7))).unwrap();
+    assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(7)));
+    client.set_linger(None).unwrap();
     assert_eq!(client.linger().unwrap(), None);
     assert!(client.take_error().unwrap().is_none());
 }
@@ -269,4 +286,72 @@ async fn sockets_come_from_std_and_go_back() {
     assert_eq!(&bytes, b"hello");
     let listener = listener.into_std().unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[runtime::test]
+async fn polls_peek_at_what_the_next_read_has() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let (client, mut server) = pair().await;
+    client.write_all_owned("hello").await.unwrap();
+    let mut room = [0; 8];
+    let mut seen = ReadBuf::new(&mut room);
+    let peeked = timeout(LIMIT, poll_fn(|cx| server.poll_peek(cx, &mut seen))).await;
+    assert_eq!((peeked.unwrap().unwrap(), seen.filled()), (5, &b"hello"[..]));
+    {
+        let (mut reader, _) = server.split();
+        let mut seen = ReadBuf::new(&mut room);
+        let peeked = timeout(LIMIT, poll_fn(|cx| reader.poll_peek(cx, &mut seen))).await;
+        assert_eq!(peeked.expect("nothing was taken").unwrap(), 5);
+    }
+    let (mut reader, _writer) = server.into_split();
+    let mut seen = ReadBuf::new(&mut room);
+    let peeked = timeout(LIMIT, poll_fn(|cx| reader.poll_peek(cx, &mut seen))).await;
+    assert_eq!(peeked.expect("nothing was taken").unwrap(), 5);
+    assert_eq!(reader.try_read(&mut room).unwrap(), 5);
+    assert_eq!(&room[..5], b"hello");
+}
+
+#[runtime::test]
+async fn polls_for_room_and_for_bytes_are_two_things() {
+    let (client, server) = pair().await;
+    let mut is_readable = Pin::from(Box::new(poll_fn(|cx| server.poll_read_ready(cx))));
+    assert!(timeout(Duration::from_millis(2), &mut is_readable).await.is_err());
+    // There is room, and nothing to read.
+    let room = poll_fn(|cx| server.poll_write_ready(cx));
+    timeout(Duration::from_secs(10), room).await.unwrap().unwrap();
+    client.write_all_owned("x").await.unwrap();
+    timeout(Duration::from_secs(10), is_readable).await.unwrap().unwrap();
+    // Something to read, and no room.
+    let full = vec![0; 1 << 20];
+    while server.try_write(&full).is_ok() {}
+    let room = poll_fn(|cx| server.poll_write_ready(cx));
+    assert!(timeout(Duration::from_millis(20), room).await.is_err());
+}
+
+#[runtime::test]
+async fn a_server_starts_again_while_its_old_connections_fade_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    // The end that closes first is the one that stays a while.
+    server.shutdown().await.unwrap();
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    client.shutdown().await.unwrap();
+    assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
+    drop((listener, server, client));
+    TcpListener::bind(address).await.unwrap();
+}
+
+#[runtime::test]
+async fn a_socket_that_is_not_to_linger_resets_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_zero_linger().unwrap();
+    assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
+    let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    drop(client);
+    let error = server.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

@@ -169,3 +169,18 @@ fn a_peer_that_is_gone_is_an_error_that_gives_the_buffers_back() {
     });
     run.unwrap().unwrap();
 }
+
+#[runtime::test]
+async fn no_more_is_sent_than_what_is_filled() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut roomy = Vec::with_capacity(64);
+    roomy.extend_from_slice(b"ab");
+    let (count, buffers) = client.write_vectored_owned(vec![roomy, b"c".to_vec()]).await.unwrap();
+    assert_eq!((count, &buffers[0][..]), (3, &b"ab"[..]));
+    drop(client);
+    let mut arrived = Vec::new();
+    server.read_to_end(&mut arrived).await.unwrap();
+    assert_eq!(arrived, b"abc");
+}

@@ -456,6 +456,8 @@ fn instants_are_the_system_s_and_compute_like_them() {
     let mut later = instant;
     later += ms(3);
     assert_eq!(later.duration_since(instant), ms(3));
+    assert_eq!(later.checked_duration_since(instant), Some(ms(3)));
+    assert_eq!(instant.checked_duration_since(later), None);
     assert_eq!(later - ms(3), instant);
     assert_eq!(instant - later, Duration::ZERO);
     later -= ms(3);

@@ -37,6 +37,23 @@ fn a_pool_all_of_whose_slots_are_leaked_says_so() {
 }
 
 #[test]
+fn a_pool_without_a_slot_says_so_although_its_limit_is_not_reached() {
+    // One page can be pinned at a time, so that each arena is half of what it should be.
+    let fake = Fake::new(PAGE);
+    fake.hold_retiring();
+    let config = PoolConfig::new().limit(POOL_SLOTS * 2 * PAGE).arena(2 * PAGE).keep(0);
+    let pool = Pool::new(config, fake.clone());
+    for leaked in 1..=POOL_SLOTS {
+        retire_one(&pool);
+        drop(fake.take_retiring());
+        assert_eq!(pool.occupancy().leaked, leaked * PAGE);
+    }
+    let error = pool.try_lease(1).expect_err("there is no slot for an arena");
+    // To wait would be for ever.
+    assert_eq!(error.kind(), LeaseErrorKind::TooLarge);
+}
+
+#[test]
 fn an_arena_that_is_detached_after_its_pool_was_leaked_stays_mapped() {
     let fake = Fake::new(usize::MAX);
     fake.hold_retiring();

@@ -147,3 +147,25 @@ fn mixed_sizes_of_groups_keep_reserves_and_order_and_are_all_served() {
     }
     assert_eq!(model.queued.len(), 0, "{:?}", model.pool);
 }
+
+#[test]
+fn a_reserve_leaves_half_of_the_pool_to_others_however_large_it_is() {
+    let pool = Pool::unregistered(PoolConfig::new().limit(8 * PAGE).arena(8 * PAGE));
+    let greedy = LeaseGroup::new(500, Reserve::Bytes(8 * PAGE));
+    pool.welcome(&greedy);
+    let others = pool.try_lease(4 * PAGE).expect("half of it is everybody's");
+    assert!(pool.try_lease(PAGE).is_err(), "the other half is reserved");
+    drop(pool.try_lease_in(&greedy, 4 * PAGE).expect("it is for this group"));
+    drop(others);
+}
+
+#[test]
+fn a_sixteenth_of_a_small_pool_is_a_page() {
+    let pool = Pool::unregistered(PoolConfig::new().limit(8 * PAGE).arena(8 * PAGE));
+    let small = LeaseGroup::new(500, Reserve::Sixteenth);
+    pool.welcome(&small);
+    let others = pool.try_lease(7 * PAGE).expect("the rest is everybody's");
+    assert!(pool.try_lease(PAGE).is_err(), "the last page is reserved");
+    drop(pool.try_lease_in(&small, PAGE).expect("it is for this group"));
+    drop(others);
+}
