@@ -53,6 +53,22 @@ fn a_future_that_failed_is_in_nobodys_way_though_it_is_kept() {
 }
 
 #[test]
+fn a_future_that_found_no_memory_is_in_nobodys_way_though_it_is_kept() {
+    let fake = Fake::new(2 * PAGE);
+    let pool = Pool::new(PoolConfig::new().limit(4 * PAGE).arena(2 * PAGE).keep(0), fake.clone());
+    let held = pool.try_lease(2 * PAGE).unwrap();
+    let mut failed = Waiting::new(pool.lease(3 * PAGE)).waits();
+    drop(held);
+    let Poll::Ready(Err(error)) = failed.poll() else { panic!("there is nothing to wait for") };
+    assert_eq!(error.kind(), LeaseErrorKind::LockedMemory);
+    assert_eq!(pool.occupancy().waiters, 0);
+    fake.set_budget(usize::MAX);
+    let Poll::Ready(lease) = Waiting::new(pool.lease(PAGE)).poll() else { panic!("it waits") };
+    assert_eq!(lease.unwrap().capacity(), PAGE);
+    drop(failed);
+}
+
+#[test]
 fn who_waits_is_told_when_the_pool_closes() {
     let pool = Pool::new(PoolConfig::new().limit(PAGE), Fake::new(usize::MAX));
     let held = pool.try_lease(PAGE).unwrap();
