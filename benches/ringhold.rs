@@ -19,7 +19,11 @@ pub enum Read {
 }
 
 pub fn run(load: &Load, read: Read) -> io::Result<Sample> {
-    runtime::Builder::new_current_thread().run(async {
+    let mut builder = runtime::Builder::new_current_thread();
+    // Under valgrind one thread runs at a time, and lets no other run while it waits in
+    // io_uring_enter: a shard would wait for ever for the thread that makes the pool grow.
+    builder.pool_prefill(load.tasks * PAGE_BYTES);
+    builder.run(async {
         match (load.workload, read) {
             (Workload::Read, Read::Fixed) => read_fixed(load).await,
             (Workload::Read, Read::At) => read_at(load).await,
