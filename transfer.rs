@@ -122,7 +122,7 @@ impl From<TransferError> for io::Error {
     }
 }
 
-/// Sends the bytes of `file` in `range` to a stream. Gives how many it was, which is fewer where
+/// Sends the bytes of `file` in `range` to a stream. Returns how many it was, which is fewer where
 /// the file ends before.
 ///
 /// It goes through leases of the pool, of which it has two at most: the next bytes are read while
@@ -172,8 +172,8 @@ pub async fn send_file(
     stopped(outcome, from.read, into.written)
 }
 
-/// Receives from a stream what fills `range` of `file`. Gives how many bytes it was, which is fewer
-/// where the stream ends before.
+/// Receives from a stream what fills `range` of `file`. Returns how many bytes it was, which is
+/// fewer where the stream ends before.
 ///
 /// It goes through leases of the pool, of which it has two at most: the next bytes are received
 /// while the last ones are written. Nothing is leased before something has arrived. It is not

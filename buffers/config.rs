@@ -23,7 +23,7 @@ pub struct PoolConfig {
     /// limit is reached with [`POOL_SLOTS`] arenas; at most the limit and 1 GiB. A larger request
     /// gets an arena of its own size.
     pub arena: usize,
-    /// The bytes that stay mapped though nobody leases them.
+    /// The bytes that stay mapped though they are not leased.
     pub keep: usize,
     /// How long as much stays mapped as a load has used at most; half of it stays as long again,
     /// and so on. With zero, what is idle from one sweep to the next goes at once.
@@ -32,7 +32,7 @@ pub struct PoolConfig {
     pub prefill: usize,
     /// The share of the limit, in percent, that may be frozen at a time.
     pub frozen_percent: u8,
-    /// The limit of locked memory that `limit` is the half of, if nobody has chosen it.
+    /// The limit of locked memory that `limit` is the half of, if none was set.
     #[doc(hidden)]
     pub half_of: Option<u64>,
 }
@@ -69,7 +69,7 @@ impl PoolConfig {
         PoolConfig { arena, ..self }
     }
 
-    /// Sets the bytes that stay mapped though nobody leases them.
+    /// Sets the bytes that stay mapped though they are not leased.
     pub fn keep(self, keep: usize) -> PoolConfig {
         PoolConfig { keep, ..self }
     }

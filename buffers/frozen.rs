@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::{ArenaId, IoBuf, Lease, region::Address};
 
-/// The lease behind frozen bytes: nobody writes to it any more.
+/// The lease behind frozen bytes: nothing writes to it any more.
 struct Owner {
     lease: Lease,
 }

@@ -61,7 +61,7 @@ pub unsafe trait IoBuf: Send + 'static {
 /// As for [`IoBuf`]; and as long as the value is not used, other than being moved,
 /// [`stable_mut_ptr`](IoBufMut::stable_mut_ptr), which is the same address as
 /// [`stable_ptr`](IoBuf::stable_ptr), is valid for writes of [`bytes_total`](IoBuf::bytes_total)
-/// bytes, to which nobody else has access.
+/// bytes, to which nothing else has access.
 ///
 /// ```
 /// use ringhold_buffers::IoBufMut;

@@ -64,7 +64,7 @@ pub(crate) struct Slots {
     entries: Vec<Slot>,
     /// The pages of the request whose turn it is; 0 if there is none.
     wanted: usize,
-    /// Looked for when somebody wants to pass.
+    /// Looked for when a request wants to pass.
     kept: Option<Kept>,
     /// Pages that are out to who passed the request whose turn it is.
     passed: usize,

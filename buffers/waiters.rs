@@ -77,7 +77,7 @@ impl Queue {
     }
 }
 
-/// Who waits, in order, and the answers that nobody has taken yet.
+/// Who waits, in order, and the answers that were not taken yet.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     queues: BTreeMap<u32, Queue>,
@@ -119,7 +119,7 @@ impl Waiters {
         self.count
     }
 
-    /// Whether nobody waits.
+    /// Whether there is no waiter.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -294,7 +294,7 @@ impl Waiters {
         self.waiter(ticket).waker.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
-    /// Gives the waiter another waker, and returns the one it had.
+    /// Sets another waker for the waiter, and returns the one it had.
     pub(crate) fn replace_waker(
         &mut self,
         ticket: Ticket,

@@ -24,7 +24,7 @@ pub enum Allocation {
     Extend,
     /// Sets space aside, and leaves the length as it is.
     KeepLength,
-    /// Gives the range's space back: it reads as zero, and the length stays as it is.
+    /// Frees the range's space: it reads as zero, and the length stays as it is.
     PunchHole,
     /// Makes the range read as zero, with space set aside for it, and the file long enough to reach
     /// its end.

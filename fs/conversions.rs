@@ -37,7 +37,7 @@ impl File {
         File::from(OwnedFd::from(file))
     }
 
-    /// Gives the file to std, with its position, once what is in flight through the cursor has
+    /// Hands the file over to std, with its position, once what is in flight through the cursor has
     /// ended. Of a file with a position, what was read ahead and not taken is read again; of a
     /// pipe, it is gone.
     ///
@@ -77,11 +77,11 @@ impl File {
         hand_over(descriptor, position)
     }
 
-    /// Gives the file to std at once.
+    /// Hands the file over to std at once.
     ///
     /// # Errors
     ///
-    /// Gives the file back where something is in flight on it.
+    /// Returns the file where something is in flight on it.
     #[allow(clippy::result_large_err, reason = "the error is the file, as in tokio")]
     pub fn try_into_std(mut self) -> Result<StdFile, File> {
         let cursor = self.cursor.get_mut();

@@ -183,8 +183,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Of a buffered write that nobody has heard of yet, or of the close: `EIO`, `ENOSPC`, `EDQUOT`
-    /// on file systems that write late. The file is closed all the same.
+    /// Of a buffered write whose error no call has returned yet, or of the close: `EIO`, `ENOSPC`,
+    /// `EDQUOT` on file systems that write late. The file is closed all the same.
     ///
     /// # Cancel safety
     ///
@@ -220,9 +220,9 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Of a buffered write that nobody has heard of yet, and of the device: `EIO`, `ENOSPC`,
-    /// `EDQUOT`. After an error what was written since the last success may be lost, whatever a
-    /// second call says.
+    /// Of a buffered write whose error no call has returned yet, and of the device: `EIO`,
+    /// `ENOSPC`, `EDQUOT`. After an error what was written since the last success may be lost,
+    /// whatever a second call says.
     ///
     /// # Cancel safety
     ///
@@ -277,7 +277,7 @@ impl File {
     /// # Errors
     ///
     /// `InvalidInput` for a file that isn't open for writing and a length beyond `i64::MAX`;
-    /// `EFBIG`, `EPERM`. And of a buffered write that nobody has heard of yet.
+    /// `EFBIG`, `EPERM`. And of a buffered write whose error no call has returned yet.
     ///
     /// # Cancel safety
     ///

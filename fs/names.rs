@@ -10,7 +10,7 @@ use ringhold_runtime::{Call, ColdCall, Op};
 
 use crate::path::{to_c_string, to_place};
 
-/// Gives what is at `from` the name `to`, in one step; a file that has it is replaced.
+/// Renames what is at `from` to `to`, in one step; a file that has it is replaced.
 ///
 /// The new name is durable when the directory was synced: open it and call
 /// [`sync_all`](crate::File::sync_all).
@@ -101,7 +101,7 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     Op::new(Unlink { place, directory: true }).await
 }
 
-/// Gives the file at `original` one more name, `link`. A symbolic link gets one itself.
+/// Makes `link` one more name of the file at `original`. A symbolic link gets one itself.
 ///
 /// # Errors
 ///

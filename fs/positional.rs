@@ -20,7 +20,7 @@ fn checked(offset: u64) -> u64 {
 
 impl File {
     /// Reads from `offset` into `buffer`: from the buffer's start, as much as there is and fits
-    /// into its capacity. Gives the count of bytes, 0 at the file's end, and the buffer.
+    /// into its capacity. Returns the count of bytes, 0 at the file's end, and the buffer.
     ///
     /// A lease is read into by the fixed opcode.
     ///
@@ -57,7 +57,7 @@ impl File {
         self.target.read(buffer, checked(offset))
     }
 
-    /// Reads from `offset` until `buffer` is filled to its capacity. Gives that capacity, and the
+    /// Reads from `offset` until `buffer` is filled to its capacity. Returns that capacity, and the
     /// buffer.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl File {
         read_exact(self.target.clone(), buffer, checked(offset))
     }
 
-    /// Writes `buffer` at `offset`, as much of it as is taken at once. Gives the count of bytes,
+    /// Writes `buffer` at `offset`, as much of it as is taken at once. Returns the count of bytes,
     /// and the buffer.
     ///
     /// A lease is written by the fixed opcode. In a file that was opened for appending, the bytes
@@ -142,7 +142,7 @@ impl File {
         self.target.write(buffer, checked(offset))
     }
 
-    /// Writes all of `buffer` at `offset`. Gives its length, and the buffer.
+    /// Writes all of `buffer` at `offset`. Returns its length, and the buffer.
     ///
     /// # Errors
     ///
@@ -248,7 +248,7 @@ impl File {
         Op::new(write.appending(appends))
     }
 
-    /// Reads from `offset` into a lease, which then has exactly what was read. Gives the count of
+    /// Reads from `offset` into a lease, which then has exactly what was read. Returns the count of
     /// bytes, 0 at the file's end, and the lease.
     ///
     /// # Errors
@@ -286,8 +286,8 @@ impl File {
         Op::new(Fixed(self.target.reading(buffer, checked(offset))))
     }
 
-    /// Reads from `offset` until the lease is filled to its capacity. Gives that capacity, and the
-    /// lease.
+    /// Reads from `offset` until the lease is filled to its capacity. Returns that capacity, and
+    /// the lease.
     ///
     /// # Errors
     ///
@@ -328,8 +328,8 @@ impl File {
         }
     }
 
-    /// Writes what a lease is filled with at `offset`, as much of it as is taken at once. Gives the
-    /// count of bytes, and the lease.
+    /// Writes what a lease is filled with at `offset`, as much of it as is taken at once. Returns
+    /// the count of bytes, and the lease.
     ///
     /// # Errors
     ///
@@ -367,7 +367,7 @@ impl File {
         Op::new(Fixed(self.target.writing(buffer, checked(offset))))
     }
 
-    /// Writes all that a lease is filled with at `offset`. Gives its length, and the lease.
+    /// Writes all that a lease is filled with at `offset`. Returns its length, and the lease.
     ///
     /// # Errors
     ///

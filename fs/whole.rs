@@ -171,7 +171,7 @@ pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Re
     file.close().await
 }
 
-/// Copies the bytes and the permission bits of a regular file, over what is at `to`. Gives the
+/// Copies the bytes and the permission bits of a regular file, over what is at `to`. Returns the
 /// count of bytes.
 ///
 /// Within a file system that can, no byte is moved (`copy_file_range`).

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use ringhold_runtime::{SocketAddress, task};
 
 /// What [`lookup_host`] and the functions that bind or connect take: addresses, `"host:port"`, and
-/// pairs of a host and a port. As in tokio, nobody else can implement it.
+/// pairs of a host and a port. As in tokio, it can't be implemented outside.
 ///
 /// ```
 /// # ringhold_runtime::Builder::new_current_thread().run(async {

@@ -18,7 +18,7 @@ macro_rules! datagrams {
             Ok(Self(Socket::adopt(socket.into()).named()))
         }
 
-        /// Gives the socket to std, as one that doesn't block.
+        /// Hands the socket over to std, as one that doesn't block.
         ///
         /// # Errors
         ///
@@ -32,7 +32,7 @@ macro_rules! datagrams {
             self.0.into_owned().map(<$std>::from)
         }
 
-        /// The error that the socket has met and nobody has heard of.
+        /// The error that the socket has met and no call has returned yet.
         ///
         /// # Errors
         ///
@@ -174,7 +174,7 @@ macro_rules! datagrams {
         ///
         /// # Errors
         ///
-        /// `ConnectionRefused` for an earlier datagram that nobody took.
+        /// `ConnectionRefused` for an earlier datagram that no socket took.
         ///
         /// # Cancel safety
         ///

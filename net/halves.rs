@@ -63,7 +63,7 @@ macro_rules! halves {
             ///
             /// # Errors
             ///
-            /// Gives both back if they are not of the same stream.
+            /// Returns both if they are not of the same stream.
             #[allow(clippy::result_large_err, reason = "the error is the halves, as in tokio")]
             pub fn reunite(self, other: OwnedWriteHalf) -> Result<$stream, ReuniteError> {
                 if !Arc::ptr_eq(&self.0, &other.stream) {
@@ -87,7 +87,7 @@ macro_rules! halves {
             ///
             /// # Errors
             ///
-            /// Gives both back if they are not of the same stream.
+            /// Returns both if they are not of the same stream.
             #[allow(clippy::result_large_err, reason = "the error is the halves, as in tokio")]
             pub fn reunite(self, other: OwnedReadHalf) -> Result<$stream, ReuniteError> {
                 other.reunite(self)

@@ -118,7 +118,7 @@ impl<'a> Leases<'a> {
             }
             if self.receiving.is_some() {
                 if self.poll_receiving(cx).is_pending() {
-                    // What came since the look above has woken nobody.
+                    // What came since the look above has woken no task.
                     let Some(lease) = self.received.as_ref().and_then(|it| it.take()) else {
                         return Poll::Pending;
                     };

@@ -22,7 +22,7 @@ macro_rules! reading {
             self.ready(Interest::READABLE).await.map(drop)
         }
 
-        /// Reads what is there now. Gives the count of bytes, 0 at the stream's end.
+        /// Reads what is there now. Returns the count of bytes, 0 at the stream's end.
         ///
         /// # Errors
         ///
@@ -50,7 +50,7 @@ macro_rules! reading {
         }
 
         /// Reads into `buffer`, from its start, as much as there is and fits into its capacity;
-        /// waits until there is something. Gives the count of bytes, 0 at the stream's end, and
+        /// waits until there is something. Returns the count of bytes, 0 at the stream's end, and
         /// the buffer.
         ///
         /// # Errors
@@ -128,9 +128,9 @@ macro_rules! writing {
             self.stream().try_write_vectored(bufs)
         }
 
-        /// Writes `buffer`, as much of it as is taken at once; waits until there is room. Gives the
-        /// count of bytes, and the buffer. The kernel takes less than 2 GiB at once. No write of a
-        /// stream raises `SIGPIPE`.
+        /// Writes `buffer`, as much of it as is taken at once; waits until there is room. Returns
+        /// the count of bytes, and the buffer. The kernel takes less than 2 GiB at once. No write
+        /// of a stream raises `SIGPIPE`.
         ///
         /// # Errors
         ///
@@ -148,7 +148,7 @@ macro_rules! writing {
             self.stream().write_owned(buffer).await
         }
 
-        /// Writes the whole of `buffer`. Gives its length, and the buffer.
+        /// Writes the whole of `buffer`. Returns its length, and the buffer.
         ///
         /// # Errors
         ///
@@ -166,7 +166,7 @@ macro_rules! writing {
         }
 
         /// Writes all of `buffers`, one after the other, as much as is taken at once; waits until
-        /// there is room. Gives the count of bytes, and the buffers, of which the kernel takes at
+        /// there is room. Returns the count of bytes, and the buffers, of which the kernel takes at
         /// most 1024.
         ///
         /// A head and a body that is shared by many clients go together by this: both as
@@ -211,7 +211,7 @@ macro_rules! writing {
             self.stream().write_fixed(buffer).await
         }
 
-        /// Writes the whole of `buffer` as `write_fixed` does. Gives its length, and the buffer.
+        /// Writes the whole of `buffer` as `write_fixed` does. Returns its length, and the buffer.
         ///
         /// # Errors
         ///
@@ -328,7 +328,7 @@ macro_rules! owning {
             self.stream().async_io(interest, f).await
         }
 
-        /// The error that the socket has met and nobody has heard of.
+        /// The error that the socket has met and no call has returned yet.
         ///
         /// # Errors
         ///
@@ -352,7 +352,7 @@ macro_rules! owning {
             Ok(Self::new(Socket::adopt(stream.into())))
         }
 
-        /// Gives the stream to std, as one that doesn't block.
+        /// Hands the stream over to std, as one that doesn't block.
         ///
         /// # Errors
         ///

@@ -42,7 +42,7 @@ impl Socket {
         self.number(level, name).map(|value| value != 0)
     }
 
-    /// The error that the socket has met and nobody has heard of.
+    /// The error that the socket has met and no call has returned yet.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         let number = self.number(libc::SOL_SOCKET, libc::SO_ERROR)?;
         Ok((number != 0).then(|| io::Error::from_raw_os_error(number as i32)))

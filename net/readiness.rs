@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
-/// What somebody wants to know of a socket; tokio's type of this name belongs to its own driver.
+/// What is asked about a socket; tokio's type of this name belongs to its own driver.
 ///
 /// ```
 /// use ringhold_net::Interest;

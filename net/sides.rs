@@ -42,7 +42,7 @@ impl Sides {
 /// One direction. What is asked for every transfer is an atomic; the rest is behind a lock.
 #[derive(Default)]
 pub(crate) struct Side {
-    /// Owned operations that nobody awaits any more, and whose completion has not come.
+    /// Owned operations that are not awaited any more, and whose completion has not come.
     orphans: AtomicU32,
     /// Whether something is kept.
     holds: AtomicBool,
@@ -101,7 +101,7 @@ impl Side {
         self.orphans.load(Ordering::Acquire) > 0
     }
 
-    /// Whether an orphaned read has brought something that nobody took, or may still do so.
+    /// Whether an orphaned read has brought something that was not taken, or may still do so.
     pub(crate) fn may_hold_something(&self) -> bool {
         self.has_orphan() || self.holds_something()
     }
@@ -267,8 +267,8 @@ impl From<Outbound> for Ticket {
     }
 }
 
-/// Somebody who awaits an owned operation, which is an orphan when this is dropped before it is
-/// finished. The operation, and its ticket with it, is dropped after this.
+/// A waiter for an owned operation, which is an orphan when this is dropped before it is finished.
+/// The operation, and its ticket with it, is dropped after this.
 pub(crate) struct Awaiting<'a> {
     side: &'a Side,
     is_open: bool,

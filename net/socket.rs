@@ -123,7 +123,7 @@ impl Socket {
         descriptor::borrow(self.file())
     }
 
-    /// Gives the descriptor to std; another one of the same socket where an operation that was
+    /// Hands the descriptor over to std; another one of the same socket where an operation that was
     /// dropped still holds it.
     pub(crate) fn into_owned(self) -> io::Result<OwnedFd> {
         let Socket { reader, writer, gates, mut descriptor } = self;

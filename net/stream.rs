@@ -59,7 +59,7 @@ impl Stream {
         self.sides.of(direction)
     }
 
-    /// Gives the socket to std, unless that would lose what a dropped read has brought.
+    /// Hands the socket over to std, unless that would lose what a dropped read has brought.
     #[allow(clippy::result_large_err, reason = "the error is the stream")]
     pub(crate) fn into_owned(self) -> Result<io::Result<OwnedFd>, Stream> {
         if self.side(Direction::In).may_hold_something() {
@@ -264,7 +264,7 @@ pub(crate) fn shutdown_number(how: Shutdown) -> i32 {
 }
 
 /// Why a stream could not be given to std: a `read_owned` or `read_fixed` that was dropped has
-/// brought bytes that nobody has taken yet, or may still bring some. It gives the stream back.
+/// brought bytes that were not taken yet, or may still bring some. It gives the stream back.
 ///
 /// It comes within an [`io::Error`]: [`io::Error::downcast`] finds it.
 pub struct Undelivered<S>(pub S);
@@ -286,7 +286,7 @@ impl<S> fmt::Display for Undelivered<S> {
 
 impl<S> std::error::Error for Undelivered<S> {}
 
-/// Gives a stream to std, or back within an error.
+/// Hands a stream over to std, or back within an error.
 pub(crate) fn give_away<S, T: From<OwnedFd>>(
     stream: Stream,
     back: impl FnOnce(Stream) -> S,

@@ -125,7 +125,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `EMSGSIZE` for what is too long; `ConnectionRefused` for an earlier one that nobody took.
+    /// `EMSGSIZE` for what is too long; `ConnectionRefused` for an earlier one that no socket took.
     ///
     /// # Cancel safety
     ///
@@ -170,11 +170,11 @@ impl UdpSocket {
         self.send_now(buf, Some(&target.into()))
     }
 
-    /// Waits for a datagram and leaves it there. Gives the count of bytes, and who sent it.
+    /// Waits for a datagram and leaves it there. Returns the count of bytes, and who sent it.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused` for an earlier datagram that nobody took.
+    /// `ConnectionRefused` for an earlier datagram that no socket took.
     ///
     /// # Cancel safety
     ///

@@ -111,10 +111,10 @@ fn poll_begun<B: IoBuf>(
 /// Methods of what a TCP stream can be written by.
 macro_rules! zero_copy {
     () => {
-        /// Sends `buffer` without copying its bytes: the network reads them where they lie. Gives
+        /// Sends `buffer` without copying its bytes: the network reads them where they lie. Returns
         /// the count of bytes that are queued, which is all of them unless the connection broke in
         /// the middle or they are 2 GiB or more, and a [`Sending`](crate::Sending), which gives the
-        /// buffer back when the peer has acknowledged them. The next write need not wait for that.
+        /// buffer back when the peer has acknowledged them. The next write doesn't wait for that.
         ///
         /// It saves the copy of large buffers on their way to a network card. Where the card can't
         /// do it, and on the loopback interface, the kernel copies all the same, and the two

@@ -253,7 +253,7 @@ impl Command {
         let child = self.spawn();
         async {
             let mut child = child?;
-            // A child that fills a pipe that nobody reads would wait for ever.
+            // A child that fills a pipe without a reader would wait for ever.
             drop((child.stdout.take(), child.stderr.take()));
             child.wait().await
         }

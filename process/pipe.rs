@@ -62,7 +62,7 @@ impl Pipe {
         self.waiting.poll_io(target, events, cx, attempt)
     }
 
-    /// Gives the end away, as std has it: one that waits.
+    /// Hands the end over, as std has it: one that waits.
     fn into_owned(mut self) -> io::Result<OwnedFd> {
         self.end().system().processes()?.set_waits(self.end().descriptor(), true)?;
         drop(mem::take(&mut self.waiting));
@@ -103,7 +103,7 @@ macro_rules! pipe {
                 Pipe::new(inner.into()).map($name)
             }
 
-            /// Gives the descriptor away. Reads and writes of it wait, as std's do.
+            /// Hands the descriptor over. Reads and writes of it wait, as std's do.
             ///
             /// # Errors
             ///

@@ -1,4 +1,4 @@
-//! What becomes of a child that nobody waits for: its status is taken all the same.
+//! What becomes of a child that is not waited for: its status is taken all the same.
 //!
 //! ```text
 //!   Child dropped ──► ended already? ──yes──► reaped at once
@@ -42,8 +42,8 @@ pub(crate) fn sweep() {
     drop(ended);
 }
 
-/// Whether there is nothing to be taken any more, or ever: a child that somebody else has reaped is
-/// an error.
+/// Whether there is nothing to be taken any more, or ever: a child that another part of the program
+/// has reaped is an error.
 fn has_ended(child: &mut Running) -> bool {
     !matches!(child.try_wait(), Ok(None))
 }

@@ -11,7 +11,7 @@ use ringhold_runtime::{Fd, System, Waiting};
 /// A child whose status was not taken yet, and what waits for its end.
 pub(crate) struct Running {
     child: StdChild,
-    /// Made when somebody waits for the first time.
+    /// Made at the first wait.
     watch: Option<Watch>,
     system: Arc<dyn System>,
 }

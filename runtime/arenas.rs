@@ -140,8 +140,8 @@ impl Arenas {
 
 impl Drop for Arenas {
     fn drop(&mut self) {
-        // A runtime that nobody waited for ends here: its locked memory is given back now, not when
-        // the ring is reaped.
+        // A runtime that was not waited for ends here: its locked memory is given back now, not
+        // when the ring is reaped.
         self.close();
     }
 }

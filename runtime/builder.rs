@@ -193,7 +193,7 @@ impl Builder {
         self
     }
 
-    /// Gives the runtime another pool, to be asked for by
+    /// Adds another pool to the runtime, to be asked for by
     /// [`buffers::named_pool`](crate::named_pool): with memory of its own, which what is leased of
     /// the runtime's own pool can't use up. There can be three.
     pub fn named_pool(&mut self, name: impl Into<String>, config: PoolConfig) -> &mut Builder {

@@ -28,7 +28,7 @@ impl fmt::Debug for dyn Collector {
     }
 }
 
-/// What was collected and nobody has taken yet, in order.
+/// What was collected and not taken yet, in order.
 #[derive(Debug)]
 pub struct Arrivals<I>(Mutex<VecDeque<I>>);
 

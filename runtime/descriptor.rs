@@ -33,11 +33,11 @@ pub fn borrow(file: &Fd) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(file.real_descriptor()) }
 }
 
-/// Gives a descriptor away, if nothing else holds the file.
+/// Hands a descriptor over, if nothing else holds the file.
 ///
 /// # Errors
 ///
-/// Gives `file` back where something else holds it.
+/// Returns `file` where something else holds it.
 ///
 /// # Panics
 ///

@@ -152,7 +152,7 @@ impl Driver {
         self.admit(entry, request.nature, state)
     }
 
-    /// Starts an operation that nobody waits for. It names no arena and no registered file.
+    /// Starts an operation without a waiter. It names no arena and no registered file.
     pub(crate) fn start_orphan(&mut self, mut entry: Entry, orphan: Custody, cancellable: bool) {
         let nature = Nature { unbounded: false, cancellable };
         self.admit(&mut entry, nature, SlotState::Held(Held::orphan(orphan)));
@@ -235,7 +235,7 @@ impl Driver {
         }
     }
 
-    /// As [`Driver::take`], for who may come after somebody else has taken it.
+    /// As [`Driver::take`], for a caller that may come after another has taken it.
     pub(crate) fn try_take(&mut self, key: Key, waker: &Waker) -> Option<Taken> {
         self.slots.find(key).is_some().then(|| self.take(key, waker))
     }

@@ -44,7 +44,7 @@ struct Shared {
     /// Tells files apart that have had the same number.
     serial: u64,
     uses: AtomicU32,
-    /// Whether what is done with it may wait for somebody who never answers.
+    /// Whether what is done with it may wait for a server or a peer that never answers.
     may_hang: AtomicBool,
     /// Whether it is known that its close waits for no server.
     closes_at_once: AtomicBool,
@@ -140,9 +140,9 @@ impl Fd {
             || uses.fetch_add(1, Ordering::Relaxed) + 1 >= USES_BEFORE_ATTACHING
     }
 
-    /// Says that somebody may wait for its close: that of a socket, of a pipe. No shard puts it
-    /// into its table of registered files, which would hold it open until that shard comes round
-    /// to clear its slot.
+    /// Says that a peer may wait for its close: that of a socket, of a pipe. No shard puts it into
+    /// its table of registered files, which would hold it open until that shard comes round to
+    /// clear its slot.
     pub fn set_passing(&self) {
         self.shared.uses.store(PASSING, Ordering::Relaxed);
     }
@@ -153,14 +153,14 @@ impl Fd {
         self.shared.uses.load(Ordering::Relaxed) == PASSING
     }
 
-    /// Asks whether what is done with the file may wait for somebody who never answers. Until this
-    /// is called it is taken for one of those that don't.
+    /// Asks whether what is done with the file may wait for a server or a peer that never answers.
+    /// Until this is called it is taken for one of those that don't.
     pub fn learn_whether_it_may_hang(&self) {
         let may_hang = self.shared.system.at_once().may_hang(self.shared.descriptor);
         self.shared.may_hang.store(may_hang, Ordering::Relaxed);
     }
 
-    /// Whether what is done with the file may wait for somebody who never answers.
+    /// Whether what is done with the file may wait for a server or a peer that never answers.
     #[inline]
     pub(crate) fn may_hang(&self) -> bool {
         self.shared.may_hang.load(Ordering::Relaxed)
@@ -185,7 +185,7 @@ impl Fd {
     ///
     /// # Errors
     ///
-    /// Gives `self` back where another handle or an operation in flight holds the file.
+    /// Returns `self` where another handle or an operation in flight holds the file.
     pub fn into_close(self) -> Result<Op<Close>, Fd> {
         let system = self.shared.system.clone();
         self.into_descriptor().map(|descriptor| Op::new(Close::new(descriptor, system)))
@@ -204,12 +204,12 @@ impl Fd {
         self.shared.descriptor
     }
 
-    /// Gives the descriptor away unclosed, if this is the only handle and nothing is in flight on
+    /// Hands the descriptor over unclosed, if this is the only handle and nothing is in flight on
     /// it.
     ///
     /// # Errors
     ///
-    /// Gives `self` back where another handle or an operation in flight holds the file.
+    /// Returns `self` where another handle or an operation in flight holds the file.
     pub fn into_descriptor(self) -> Result<RawFd, Fd> {
         match Arc::try_unwrap(self.shared) {
             Ok(mut shared) => {
@@ -223,12 +223,11 @@ impl Fd {
     }
 
     /// Closes the file here and now, if this is the only handle and nothing is in flight on it but
-    /// what was dropped on this shard: for a socket, whose port or peer somebody may be waiting
-    /// for.
+    /// what was dropped on this shard: for a socket, whose port may be wanted, or whose peer waits.
     ///
     /// # Errors
     ///
-    /// Gives `self` back where another handle or an operation in flight holds the file.
+    /// Returns `self` where another handle or an operation in flight holds the file.
     pub fn close_now(self) -> Result<(), Fd> {
         self.settle();
         let system = self.shared.system.clone();

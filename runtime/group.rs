@@ -83,8 +83,8 @@ impl Group {
         self.lock().order.len()
     }
 
-    /// Gives the kernel a lease; gives it back where there is no room for it. On the group's shard
-    /// only.
+    /// Provides the kernel with a lease; returns it where there is no room for it. On the group's
+    /// shard only.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Group {
     }
 
     /// The kernel has picked the lease of this number and is done with it: it has filled `count`
-    /// bytes, which go on in the leases that were provided after it. Gives each of them, and how
+    /// bytes, which go on in the leases that were provided after it. Returns each of them, and how
     /// many bytes it has.
     pub(crate) fn take(&self, number: u16, mut count: usize, mut each: impl FnMut(Lease, usize)) {
         let mut held = self.lock();

@@ -135,8 +135,8 @@ impl Handle {
         })
     }
 
-    /// Spawns what `make` returns on shard number `shard`, counted from 0. The future needs not be
-    /// `Send`.
+    /// Spawns what `make` returns on shard number `shard`, counted from 0. The future doesn't have
+    /// to be `Send`.
     ///
     /// # Panics
     ///

@@ -55,7 +55,7 @@ impl<T: 'static> ShardLocal<T> {
         ShardLocal { place: AtomicUsize::new(0), make, _value: PhantomData }
     }
 
-    /// Gives `f` the running shard's value.
+    /// Calls `f` with the running shard's value.
     ///
     /// # Panics
     ///
@@ -71,7 +71,7 @@ impl<T: 'static> ShardLocal<T> {
         }
     }
 
-    /// Gives `f` the running shard's value; `None` where no shard is running.
+    /// Calls `f` with the running shard's value; `None` where no shard is running.
     pub fn try_with<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
         self.value().map(|value| f(&value))
     }

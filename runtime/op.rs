@@ -42,7 +42,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// An entry that may wait for somebody who never answers.
+    /// An entry that may wait for a server or a peer that never answers.
     pub(crate) fn may_hang(entry: io_uring::squeue::Entry) -> Entry {
         let mut sqe = Sqe::from(entry);
         sqe.flags |= MAY_HANG;
@@ -239,7 +239,7 @@ impl<T: Operation> Op<T> {
     /// Starts the operation now, on the shard that is running, and lets it run to its end
     /// unobserved.
     ///
-    /// Gives the operation back where no shard is running, or one that is past starting anything.
+    /// Returns the operation where no shard is running, or one that is past starting anything.
     pub(crate) fn detach(mut self) -> Result<(), T> {
         let mut operation = self.operation.take().expect("a fresh operation has its resources");
         context::with_shard(|shard| match shard {

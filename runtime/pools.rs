@@ -13,8 +13,8 @@ use crate::builder::Builder;
 use crate::handle::Handle;
 use crate::telling::tell;
 
-/// Between two looks for arenas that have gone idle: an arena that nobody used from one to the next
-/// may be given back.
+/// Between two looks for arenas that have gone idle: an arena that was not used from one to the
+/// next may be given back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long what a load has used stays mapped, and half of it again.

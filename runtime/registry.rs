@@ -75,7 +75,7 @@ pub(crate) struct Remote {
     counts: Mutex<DriverCounts>,
     /// What the shard counts of groups, the default group first; empty where there are none.
     lanes: Mutex<Vec<Arc<LaneCounts>>>,
-    /// Completions that nobody had taken when the shard ended, for futures that outlive it.
+    /// Completions that were not taken when the shard ended, for futures that outlive it.
     leftovers: Mutex<HashMap<Key, Cqe>>,
 }
 

@@ -53,7 +53,7 @@ struct EndState {
     running: usize,
     leaked: bool,
     drain_deadline: Option<Instant>,
-    /// What the last shard closes, if nobody waited for it.
+    /// What the last shard closes, if the runtime was not waited for.
     arenas: Option<Arc<Arenas>>,
 }
 

@@ -1,4 +1,4 @@
-//! A shard: an executor and a driver, as a value that somebody turns.
+//! A shard: an executor and a driver, as a value that is turned.
 
 mod ending;
 mod lanes;

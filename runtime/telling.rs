@@ -1,6 +1,6 @@
 //! What the runtime says of itself: as events of `tracing`, whose subscribers are foreign code.
 
-/// Makes an event of `tracing`. A subscriber that panics costs nobody anything.
+/// Makes an event of `tracing`. A subscriber that panics does no harm.
 macro_rules! tell {
     ($level:ident, $($event:tt)+) => {
         ringhold_buffers::foreign::contain(|| tracing::$level!($($event)+))
@@ -9,7 +9,7 @@ macro_rules! tell {
 
 pub(crate) use tell;
 
-/// Whether somebody subscribed to events.
+/// Whether anything has subscribed to events.
 pub(crate) fn is_heard() -> bool {
     tracing::dispatcher::has_been_set()
 }

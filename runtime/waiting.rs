@@ -170,7 +170,7 @@ impl Waiting {
             Poll::Ready(outcome) if !is_known => Poll::Ready(outcome.map(drop)),
             Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => {
-                // What was told since the look above has woken nobody.
+                // What was told since the look above has woken no task.
                 let is_due = watch.as_ref().is_some_and(|watch| self.is_due(watch, seen));
                 self.put(watch);
                 if is_due { Poll::Ready(Ok(())) } else { Poll::Pending }

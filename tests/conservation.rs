@@ -220,7 +220,7 @@ fn forgotten_operations_leave_exactly_what_they_held() {
     });
 }
 
-/// Gives the descriptors that were open before anything was forgotten.
+/// Returns the descriptors that were open before anything was forgotten.
 async fn forget(watch: &Watch, operations: u32) -> usize {
     let directory = tempfile::tempdir().unwrap();
     let ground = Ground::new(Class::Nop, directory.path().to_owned()).await;

@@ -68,7 +68,7 @@ impl Records {
 }
 
 /// Receives all records, by a stream of leases that is dropped again and again, with reads of other
-/// kinds in between. Gives how many futures were dropped before they were ready.
+/// kinds in between. Returns how many futures were dropped before they were ready.
 async fn receive_records(stream: &mut TcpStream, mut dice: Dice) -> io::Result<(u64, u64)> {
     let (mut records, mut dropped) = (Records::default(), 0);
     loop {

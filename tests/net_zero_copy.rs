@@ -34,7 +34,7 @@ async fn filled(offset: usize, length: usize) -> io::Result<Lease> {
     Ok(lease)
 }
 
-/// Reads to the end, and checks that every byte belongs where it is. Gives how many it were.
+/// Reads to the end, and checks that every byte belongs where it is. Returns how many it were.
 async fn receive(mut stream: TcpStream) -> io::Result<usize> {
     let mut seen = 0;
     let mut bytes = vec![0; 6000];

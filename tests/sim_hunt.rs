@@ -139,7 +139,7 @@ fn check(
 }
 
 /// A whole run of one seed: some work, a loss of power in the middle of it, all of the work, and
-/// another loss of power. Gives the trace's hash.
+/// another loss of power. Returns the trace's hash.
 fn hunt(seed: u64) -> Result<u64, Failure> {
     let plan = Plan::new(seed);
     let mut simulation = Simulation::new(seed);

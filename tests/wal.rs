@@ -110,7 +110,7 @@ impl Service {
         Err("the log can't be opened".to_owned())
     }
 
-    /// Lets all writers do their work. Gives whether the log has failed.
+    /// Lets all writers do their work. Returns whether the log has failed.
     async fn write(&mut self, log: &Log) -> Result<bool, String> {
         let mut writers = JoinSet::new();
         for number in 0..self.plan.writers {
@@ -137,7 +137,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Gives whether the log has failed.
+    /// Returns whether the log has failed.
     async fn work(mut self) -> Result<bool, String> {
         for _ in 0..APPENDS {
             let done = match self.dice.u32(..10) {
@@ -258,8 +258,8 @@ fn host(simulation: &mut Simulation, plan: &Plan) -> Result<HostId, Failure> {
     Ok(host)
 }
 
-/// A whole run of one seed: lives of the log that end at any moment, and one that ends well. Gives
-/// the trace's hash.
+/// A whole run of one seed: lives of the log that end at any moment, and one that ends well.
+/// Returns the trace's hash.
 fn hunt(seed: u64) -> Result<u64, Failure> {
     let mut plan = Plan::new(seed);
     let mut simulation = Simulation::new(seed);

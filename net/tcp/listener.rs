@@ -13,12 +13,12 @@ use crate::sides::Direction;
 use crate::socket::Socket;
 use crate::tcp::TcpStream;
 
-/// How many connections wait to be accepted where nobody said otherwise: tokio's.
+/// How many connections wait to be accepted unless another number is asked for: tokio's.
 const BACKLOG: u32 = 1024;
 
 /// A socket that TCP connections arrive at.
 ///
-/// Connections that nobody has accepted yet wait in the kernel: a dropped
+/// Connections that have not been accepted yet wait in the kernel: a dropped
 /// [`accept`](TcpListener::accept) has taken none. Any number of tasks and shards may accept from
 /// one listener.
 ///
@@ -116,7 +116,7 @@ impl TcpListener {
         Ok(TcpListener(Socket::adopt(listener.into()).named()))
     }
 
-    /// Gives the listener to std, as one that doesn't block.
+    /// Hands the listener over to std, as one that doesn't block.
     ///
     /// # Errors
     ///

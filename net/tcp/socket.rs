@@ -126,7 +126,7 @@ impl TcpSocket {
         inet(&self.0.local_address()?)
     }
 
-    /// The error that the socket has met and nobody has heard of.
+    /// The error that the socket has met and no call has returned yet.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl TcpSocket {
         self.0.take_error()
     }
 
-    /// Gives it an address. Port 0 is one that the kernel picks.
+    /// Binds it to an address. Port 0 is one that the kernel picks.
     ///
     /// # Errors
     ///

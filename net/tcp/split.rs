@@ -26,7 +26,7 @@ halves!(TcpStream, SocketAddr);
 macro_rules! peeking {
     ($half:ty) => {
         impl $half {
-            /// Reads what comes next and leaves it there. Gives the count of bytes.
+            /// Reads what comes next and leaves it there. Returns the count of bytes.
             ///
             /// # Errors
             ///

@@ -94,7 +94,7 @@ impl TcpStream {
         .await
     }
 
-    /// Reads what comes next and leaves it there. Gives the count of bytes.
+    /// Reads what comes next and leaves it there. Returns the count of bytes.
     ///
     /// # Errors
     ///

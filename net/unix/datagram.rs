@@ -71,7 +71,7 @@ impl UnixDatagram {
         Ok((UnixDatagram(left), UnixDatagram(right)))
     }
 
-    /// A socket without a name, to which nobody can answer.
+    /// A socket without a name, to which no answer can be sent.
     ///
     /// # Errors
     ///

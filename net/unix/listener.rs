@@ -16,7 +16,7 @@ use crate::socket::Socket;
 use crate::unix::address::{address, named};
 use crate::unix::{SocketAddr, UnixStream};
 
-/// How many connections wait to be accepted where nobody said otherwise: tokio's.
+/// How many connections wait to be accepted unless another number is asked for: tokio's.
 const BACKLOG: u32 = 1024;
 
 /// A Unix socket that connections arrive at. A dropped [`accept`](UnixListener::accept) has taken
@@ -119,7 +119,7 @@ impl UnixListener {
         Ok(UnixListener(Socket::adopt(listener.into()).named()))
     }
 
-    /// Gives the listener to std, as one that doesn't block.
+    /// Hands the listener over to std, as one that doesn't block.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl UnixListener {
         address(&self.0.local_address()?)
     }
 
-    /// The error that the socket has met and nobody has heard of.
+    /// The error that the socket has met and no call has returned yet.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ impl UnixSocket {
         }
     }
 
-    /// Gives it a path, or an abstract name if the path begins with a NUL.
+    /// Binds it to a path, or to an abstract name if the path begins with a NUL.
     ///
     /// # Errors
     ///

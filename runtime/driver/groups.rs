@@ -39,8 +39,8 @@ impl GroupNumbers {
 }
 
 impl Driver {
-    /// Makes a group with room for `entries` buffers. Gives its number, and whether the kernel can
-    /// fill several of its buffers at once.
+    /// Makes a group with room for `entries` buffers. Returns its number, and whether the kernel
+    /// can fill several of its buffers at once.
     pub(crate) fn add_group(&mut self, entries: u16) -> io::Result<(u16, bool)> {
         let number = self.groups.take()?;
         match self.kernel.add_group(number, entries) {
@@ -58,8 +58,8 @@ impl Driver {
         self.groups.vacant.push(number);
     }
 
-    /// Gives the kernel a buffer that the caller keeps, untouched, until the kernel has picked it
-    /// or no receive names the group any more.
+    /// Provides the kernel with a buffer that the caller keeps, untouched, until the kernel has
+    /// picked it or no receive names the group any more.
     pub(crate) fn provide(&mut self, group: u16, buffer: Provided) {
         // SAFETY: the buffer is a lease in a `Group`, which keeps it in place (S2) and hands it out
         // only when a completion has named it (S1); a receive that names the group, and no other

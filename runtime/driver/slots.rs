@@ -127,7 +127,7 @@ impl Slot {
 }
 
 pub(super) enum SlotState {
-    /// Nobody's; `next` is the vacant slot to be used after this one.
+    /// Vacant; `next` is the vacant slot to be used after this one.
     Vacant { next: u32 },
     /// Its future waits, and holds the resources.
     Waiting(Waiter),
@@ -172,7 +172,7 @@ pub(super) struct Slots {
     vacant: u32,
 }
 
-/// A slot that nobody has yet.
+/// A slot that is not used yet.
 pub(super) struct Vacant<'a> {
     slot: &'a mut Slot,
     vacant: &'a mut u32,

@@ -65,7 +65,7 @@ pub trait AtOnce: Send + Sync {
     fn writes_whole(&self) -> bool {
         false
     }
-    /// Whether what is done with an open file may have to wait for somebody who never answers, so
+    /// Whether what is done with an open file may have to wait for a server that never answers, so
     /// that it must not be begun where others wait as well.
     fn may_hang(&self, file: RawFd) -> bool {
         let _ = file;

@@ -204,7 +204,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// What was read from nobody's position: `bytes`, of which `taken` are not part of it.
+    /// What was read at an offset of its own: `bytes`, of which `taken` are not part of it.
     pub fn of_own(bytes: Vec<u8>, taken: usize) -> Ahead {
         Ahead { bytes, taken, room: 0, file: None, end: None }
     }
@@ -230,7 +230,7 @@ impl Ahead {
         self.taken += count;
     }
 
-    /// Gives the buffer away, and nothing back to the file.
+    /// Returns the buffer, and gives nothing back to the file.
     pub fn keep(mut self) -> Vec<u8> {
         self.end = None;
         std::mem::take(&mut self.bytes)

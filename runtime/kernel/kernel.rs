@@ -95,7 +95,7 @@ pub struct QueueFull;
 pub enum Wait {
     /// Hand over what is queued and return at once.
     No,
-    /// Wait until something completes, somebody unparks, or the time is over.
+    /// Wait until something completes, another thread unparks the shard, or the time is over.
     For {
         /// `None` waits as long as it takes.
         timeout: Option<Duration>,

@@ -29,10 +29,10 @@ pub trait Processes: Send + Sync {
     /// `WouldBlock` if nothing has; what `read(2)` says.
     fn read_now(&self, pipe: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Gives what there is room for to an end that doesn't wait.
+    /// Writes what there is room for to an end that doesn't wait.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if there is no room; `EPIPE` if nobody reads; what `writev(2)` says.
+    /// `WouldBlock` if there is no room; `EPIPE` if there is no reader; what `writev(2)` says.
     fn write_now(&self, pipe: RawFd, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
 }

@@ -209,7 +209,7 @@ pub trait Sockets: Send + Sync {
     /// As for [`open`](Sockets::open).
     fn pair(&self, kind: i32) -> io::Result<[RawFd; 2]>;
 
-    /// Gives the socket an address.
+    /// Binds the socket to an address.
     ///
     /// # Errors
     ///
@@ -305,7 +305,7 @@ pub trait Sockets: Send + Sync {
         flags: i32,
     ) -> io::Result<usize>;
 
-    /// Gives what there is room for (`sendto`, or `sendmsg` for several buffers, with
+    /// Sends what there is room for (`sendto`, or `sendmsg` for several buffers, with
     /// `MSG_DONTWAIT`, `MSG_NOSIGNAL` and `flags`).
     ///
     /// # Errors

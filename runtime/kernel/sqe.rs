@@ -47,8 +47,8 @@ pub const FIXED_FILE: u8 = 1;
 /// `IOSQE_ASYNC`: the entry goes to a thread of the kernel's at once, and may wait there.
 pub const ASYNC: u8 = 1 << 4;
 
-/// None of the kernel's own: the operation may wait for somebody who never answers, so that Linux
-/// may have it done elsewhere. It is taken away before an entry goes to a ring.
+/// None of the kernel's own: the operation may wait for a server or a peer that never answers, so
+/// that Linux may have it done elsewhere. It is taken away before an entry goes to a ring.
 pub const MAY_HANG: u8 = 1 << 7;
 
 /// `IOSQE_BUFFER_SELECT`: the entry's `buffer_index` is a group of provided buffers.

@@ -62,8 +62,8 @@ pub trait System: Send + Sync + 'static {
     fn donor(&self) -> io::Result<Box<dyn Donor>>;
     /// Closes a descriptor.
     fn close(&self, descriptor: RawFd);
-    /// Whether [`close`](System::close) may wait for somebody who need not answer: the server of a
-    /// network file system, or of one in user space.
+    /// Whether [`close`](System::close) may wait for a server that may never answer: the server of
+    /// a network file system, or of one in user space.
     fn close_waits(&self, descriptor: RawFd) -> bool {
         let _ = descriptor;
         false

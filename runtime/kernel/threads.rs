@@ -4,7 +4,7 @@ use std::io;
 
 use crate::sync::thread;
 
-/// Starts a thread. Nobody joins it: what it is waited for by is said where its work is.
+/// Starts a thread. It is never joined: how its end is waited for is said where its work is.
 pub fn start(
     name: String,
     stack_bytes: Option<usize>,

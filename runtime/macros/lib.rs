@@ -1,8 +1,8 @@
 //! The macros of the Ringhold runtime: the attributes `#[main]` and `#[test]`, and `select!`.
 //!
 //! The crate `ringhold` re-exports them as `runtime::main`, `runtime::test` and `runtime::select`;
-//! nobody needs this crate by name. The attributes take tokio's arguments and the runtime's own, so
-//! that `tokio = { package = "ringhold" }` resolves `#[tokio::main]` and `#[tokio::test]`.
+//! no program needs this crate by name. The attributes take tokio's arguments and the runtime's
+//! own, so that `tokio = { package = "ringhold" }` resolves `#[tokio::main]` and `#[tokio::test]`.
 //!
 //! # Arguments
 //!

@@ -85,7 +85,7 @@ impl Machine {
         self.shard.remote()
     }
 
-    /// Turns the shard until somebody stops it.
+    /// Turns the shard until it is stopped.
     fn serve(&self) {
         while !self.shard.is_stopping() {
             self.shard.turn(&|| false);

@@ -1,4 +1,4 @@
-//! Operations whose output goes to a keeper if nobody fetches it.
+//! Operations whose output goes to a keeper if it is not fetched.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::op::{Entry, Operation};
 /// Where the output of a dropped operation goes. If the operation never ran, the keeper is only
 /// dropped.
 pub trait Keeper<O>: Send + 'static {
-    /// Takes what nobody fetched.
+    /// Takes what was not fetched.
     fn keep(self, output: O);
 }
 

@@ -8,7 +8,7 @@ use io_uring::opcode;
 use crate::op::{Entry, Operation};
 use crate::ops::place::Place;
 
-/// Gives a file one more name. A link is not followed: it gets one more name itself.
+/// Makes one more name for a file. A link is not followed: it gets one more name itself.
 #[derive(Debug)]
 pub struct Link {
     /// A name it has.

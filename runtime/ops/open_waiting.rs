@@ -1,4 +1,4 @@
-//! An open that waits for somebody else: of a FIFO whose other end isn't open.
+//! An open that waits for a peer: of a FIFO whose other end isn't open.
 #![allow(unsafe_code)]
 
 use std::io;

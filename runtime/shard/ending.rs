@@ -111,7 +111,7 @@ impl Shard {
     }
 }
 
-/// A leak is said aloud, also where nobody subscribed to the events of `tracing`.
+/// A leak is said aloud, also where nothing has subscribed to the events of `tracing`.
 #[cold]
 fn say_leaked(in_flight: usize) {
     const WHAT: &str = "a shard could not be drained before its deadline; what the kernel may \

@@ -26,7 +26,7 @@ use crate::shard::Shard;
 use crate::task::{Id, budget, try_id};
 use crate::waiting::Waiting;
 
-/// The hubs that somebody listens at.
+/// The hubs that have a listener.
 static HUBS: StaticMutex<BTreeMap<(ShardId, i32), Weak<Hub>>> = StaticMutex::new(BTreeMap::new());
 
 struct Hub {
@@ -140,8 +140,8 @@ impl Hub {
 /// All who wait at a hub.
 struct Everybody(Weak<Hub>);
 
-/// The event is ready, or its operation has ended with its runtime: either way somebody has to
-/// look.
+/// The event is ready, or its operation has ended with its runtime: either way the listeners have
+/// to look.
 impl Wake for Everybody {
     fn wake(self: Arc<Everybody>) {
         if let Some(hub) = self.0.upgrade() {

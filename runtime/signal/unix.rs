@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use crate::signal::hub::Listener;
 
-/// What nobody can listen for: the kernel lets no program catch the first two, and after the others
-/// a handler would return to the very instruction that failed.
+/// What no program can listen for: the kernel lets no program catch the first two, and after the
+/// others a handler would return to the very instruction that failed.
 const FORBIDDEN: [(c_int, &str); 5] = [
     (libc::SIGKILL, "SIGKILL"),
     (libc::SIGSTOP, "SIGSTOP"),
@@ -66,7 +66,7 @@ impl SignalKind {
         SignalKind(libc::SIGIO)
     }
 
-    /// `SIGPIPE`: a write to a pipe that nobody reads. It ends the process by default, but programs
+    /// `SIGPIPE`: a write to a pipe without a reader. It ends the process by default, but programs
     /// in Rust ignore it from their start.
     pub const fn pipe() -> SignalKind {
         SignalKind(libc::SIGPIPE)
@@ -77,7 +77,7 @@ impl SignalKind {
         SignalKind(libc::SIGQUIT)
     }
 
-    /// `SIGTERM`: somebody asks for the end. It ends the process by default.
+    /// `SIGTERM`: the process is asked to end. It ends the process by default.
     pub const fn terminate() -> SignalKind {
         SignalKind(libc::SIGTERM)
     }
@@ -134,12 +134,13 @@ impl fmt::Debug for Signal {
 /// before anything in the process listened is told to no listener.
 ///
 /// As in tokio the signal's default action doesn't come back when the last listener is gone: a
-/// `SIGTERM` that nobody listens for any more does nothing.
+/// `SIGTERM` that is not listened for any more does nothing.
 ///
 /// # Errors
 ///
 /// `InvalidInput` for a number that is no signal, and for `SIGKILL`, `SIGSTOP`, `SIGILL`, `SIGFPE`
-/// and `SIGSEGV`, which nobody can listen for; `EMFILE` where the process has no descriptor left.
+/// and `SIGSEGV`, which no program can listen for; `EMFILE` where the process has no descriptor
+/// left.
 ///
 /// # Kernel
 ///

@@ -168,7 +168,7 @@ impl World {
         Ok((name, Some(status.inode)))
     }
 
-    /// An operation waits for its socket, unless nobody wants it any more.
+    /// An operation waits for its socket, unless it was cancelled.
     pub(crate) fn let_wait(
         &mut self,
         host: usize,

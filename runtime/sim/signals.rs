@@ -70,7 +70,7 @@ impl Drop for Listener {
 }
 
 impl World {
-    /// Tells the host's listeners of a signal. `false` if nobody ever listened for it.
+    /// Tells the host's listeners of a signal. `false` if it was never listened for.
     pub(crate) fn tell_signal(&mut self, host: usize, number: i32) -> bool {
         let listeners = &self.machines[host].listeners;
         let caught = listeners.caught.get(&number);

@@ -199,8 +199,8 @@ fn check(shares: u32) {
 }
 
 impl TaskGroup {
-    /// Configures a group of this name, which needs not be unique: it is for whoever reads the
-    /// metrics.
+    /// Configures a group of this name, which doesn't have to be unique: it is for whoever reads
+    /// the metrics.
     pub fn builder(name: impl Into<String>) -> TaskGroupBuilder {
         TaskGroupBuilder {
             name: Arc::from(name.into()),
@@ -296,7 +296,7 @@ impl TaskGroup {
         task::spawn(future)
     }
 
-    /// Spawns a task of the group that needs not be `Send`, as
+    /// Spawns a task of the group that doesn't have to be `Send`, as
     /// [`spawn_local`](super::spawn_local) does.
     ///
     /// # Panics

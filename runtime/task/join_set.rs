@@ -125,7 +125,7 @@ impl<T> JoinSet<T> {
         JoinSet { members: Slab::new(), ended: Arc::default() }
     }
 
-    /// How many tasks are in the set, ended or not, whose results nobody took.
+    /// How many tasks are in the set, ended or not, whose results were not taken yet.
     pub fn len(&self) -> usize {
         self.members.len()
     }
@@ -176,7 +176,7 @@ impl<T: 'static> JoinSet<T> {
         self.insert(handle.spawn(task))
     }
 
-    /// Spawns a task that needs not be `Send` into the set, as [`spawn_local`] does.
+    /// Spawns a task that doesn't have to be `Send` into the set, as [`spawn_local`] does.
     ///
     /// # Panics
     ///
@@ -213,7 +213,8 @@ impl<T: 'static> JoinSet<T> {
         self.insert(spawn_blocking(work))
     }
 
-    /// As [`spawn_blocking`](JoinSet::spawn_blocking), on a runtime that needs not be entered.
+    /// As [`spawn_blocking`](JoinSet::spawn_blocking), on a runtime that doesn't have to be
+    /// entered.
     #[track_caller]
     pub fn spawn_blocking_on<F>(&mut self, work: F, handle: &Handle) -> AbortHandle
     where

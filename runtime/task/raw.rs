@@ -44,7 +44,7 @@ use waker::{WAKER, schedule_aborted};
 const SCHEDULED: usize = 1;
 /// The future is gone, and the result is there or was taken.
 const COMPLETE: usize = 1 << 1;
-/// Somebody asked for the future to be dropped.
+/// The future is to be dropped.
 const ABORTED: usize = 1 << 2;
 /// There is a join handle.
 const JOIN: usize = 1 << 3;

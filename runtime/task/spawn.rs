@@ -69,7 +69,7 @@ where
     }
 }
 
-/// Spawns a task that needs not be `Send`, on the shard that is running.
+/// Spawns a task that doesn't have to be `Send`, on the shard that is running.
 ///
 /// # Panics
 ///
@@ -102,7 +102,7 @@ where
 }
 
 /// Spawns what `make` returns on shard number `shard`, counted from 0. The closure is sent there,
-/// so the future needs not be `Send`.
+/// so the future doesn't have to be `Send`.
 ///
 /// # Panics
 ///

@@ -176,7 +176,7 @@ enum State {
     Fired,
     /// The shard ended first.
     Lost,
-    /// Nobody waits any more.
+    /// There is no waiter any more.
     Cleared,
 }
 
@@ -211,7 +211,7 @@ impl Away {
         Arc::new(Bell { away: self.clone() })
     }
 
-    /// Takes over the waker of a replaced timer, unless somebody polled since.
+    /// Takes over the waker of a replaced timer, unless it was polled since.
     fn inherit(&self, before: ForeignWaker) {
         let mut unneeded = before;
         if let State::Set { waker, .. } = &mut *self.lock()
@@ -280,7 +280,7 @@ impl Away {
     }
 }
 
-/// On the shard: puts the bell into the wheel, unless nobody waits for it any more.
+/// On the shard: puts the bell into the wheel, unless it is not waited for any more.
 fn hang(bell: Arc<Bell>, shard: &Shard, deadline: Instant) {
     let away = bell.away.clone();
     if !matches!(*away.lock(), State::Set { .. }) {
@@ -291,12 +291,12 @@ fn hang(bell: Arc<Bell>, shard: &Shard, deadline: Instant) {
         *key = Some(timer);
         return;
     }
-    // It was cleared in between, by somebody who knew of no timer.
+    // It was cleared in between, by a poll that knew of no timer.
     shard.remove_timer(timer);
 }
 
 /// What the shard has of an away alarm: rings when its time has come, and also when it is dropped
-/// before, so that nobody waits for a shard that has ended.
+/// before, so that nothing waits for a shard that has ended.
 #[derive(Debug)]
 struct Bell {
     away: Arc<Away>,

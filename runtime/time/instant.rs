@@ -6,7 +6,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use crate::context;
 
-/// Further than any deadline that somebody waits for, and near enough that no clock overflows.
+/// Further than any deadline that is waited for, and near enough that no clock overflows.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// A point in time that follows the runtime's clock, also where a test has paused it.

@@ -53,7 +53,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     Interval { sleep: sleep_until(start), period, missed: MissedTickBehavior::default() }
 }
 
-/// What an [`Interval`] does after ticks that nobody waited for in time (by more than five
+/// What an [`Interval`] does after ticks that were not waited for in time (by more than five
 /// milliseconds).
 ///
 /// ```text

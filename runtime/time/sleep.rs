@@ -100,7 +100,7 @@ impl Sleep {
         Instant::now() >= self.deadline
     }
 
-    /// Gives it another deadline, also after it was ready.
+    /// Sets another deadline, also after it was ready.
     ///
     /// A task that polled it and waits is woken at the new deadline, without another poll. After it
     /// was ready, or where it was never polled, the next poll sets it.

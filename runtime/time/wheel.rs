@@ -97,8 +97,8 @@ impl Wheel {
         if entry.generation == key.generation { entry.waker.as_ref() } else { None }
     }
 
-    /// Gives a timer another waker and returns the old one, which the caller drops when the wheel
-    /// is not borrowed any more.
+    /// Sets another waker for a timer and returns the old one, which the caller drops when the
+    /// wheel is not borrowed any more.
     ///
     /// # Errors
     ///

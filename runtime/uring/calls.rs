@@ -126,8 +126,8 @@ pub(super) fn start(call: CallPointer, user_data: u64, answers: &Arc<Answers>) {
     }
 }
 
-/// Starts an operation that may hang, if it is about a file system that answers by asking somebody
-/// else. `false` leaves it to the ring.
+/// Starts an operation that may hang, if it is about a file system that answers by asking a server.
+/// `false` leaves it to the ring.
 ///
 /// # Safety
 ///

@@ -43,14 +43,14 @@ type Magic = u32;
 pub(super) enum Manner {
     /// By itself: from memory, or from its own device.
     Local,
-    /// By asking somebody else, or another file system, who may never answer.
+    /// By asking a server, or another file system, that may never answer.
     Remote,
     /// Not known: no file system's (a pipe, an event), or a kernel that doesn't say.
     Unknown,
 }
 
 /// File systems whose inodes are complete in memory, so that what is asked of a cached inode is
-/// answered at once, and that ask nobody but a block device.
+/// answered at once, and that ask nothing but a block device.
 const LOCAL: [Magic; 6] = [
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // XFS

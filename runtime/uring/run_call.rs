@@ -23,7 +23,7 @@ const BATCH_ENTRIES: usize = 512;
 /// How often a call that a signal interrupted is begun again before the error is the caller's.
 const INTERRUPTIONS: usize = 16;
 
-/// Does what `call` says, and fills its answer in. Gives the result, or a negated errno.
+/// Does what `call` says, and fills its answer in. Returns the result, or a negated errno.
 pub(crate) fn run(call: &mut Call) -> i32 {
     for _ in 1..INTERRUPTIONS {
         match attempt(call) {

@@ -46,7 +46,7 @@ pub(super) unsafe fn subject(sqe: &Sqe) -> Option<Subject<'_>> {
     })
 }
 
-/// Does what the entry says. Gives the result, or a negated errno.
+/// Does what the entry says. Returns the result, or a negated errno.
 ///
 /// # Safety
 ///

@@ -151,7 +151,7 @@ impl State {
         lanes.filter_map(|(id, lane)| Some((lane.queue.front()?.0, *id))).min()
     }
 
-    /// A call of this lane is over. Gives the next of the same lane, if that has waited too long:
+    /// A call of this lane is over. Returns the next of the same lane, if that has waited too long:
     /// to end calls is what the threads of a slow lane are there for.
     fn finish(&mut self, id: LaneId) -> Option<(LaneId, Job)> {
         self.running -= 1;

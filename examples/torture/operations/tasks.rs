@@ -69,7 +69,7 @@ pub async fn yields(mut scene: Scene) {
     }
 }
 
-/// A task on any shard, and one beside it that needs not be `Send`.
+/// A task on any shard, and one beside it that doesn't have to be `Send`.
 pub async fn spawn(mut scene: Scene) {
     let shard = scene.draws.below(scene.world.shards);
     let tally = scene.world.tally.clone();

@@ -86,7 +86,7 @@ pub async fn create_segment(directory: &Path, first: u64) -> Result<File, Error>
     Ok(file)
 }
 
-/// Puts a checkpoint in the place of the one before. Gives the lease back.
+/// Puts a checkpoint in the place of the one before. Returns the lease.
 pub async fn write_checkpoint(
     directory: &Path,
     checkpoint: &Checkpoint,

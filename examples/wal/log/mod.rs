@@ -143,7 +143,7 @@ pub struct Appending {
 }
 
 impl Appending {
-    /// Gives the record's number when it is on the disk.
+    /// Returns the record's number when it is on the disk.
     ///
     /// # Errors
     ///

@@ -74,7 +74,7 @@ pub async fn scan(directory: &Path, visit: &mut dyn FnMut(u64, &[u8])) -> Result
     Ok(Found { checkpoint, needless, needed, tail, next })
 }
 
-/// Gives what is sound of a segment, and the number that comes after it.
+/// Returns what is sound of a segment, and the number that comes after it.
 async fn read_segment(
     directory: &Path,
     first: u64,
@@ -119,8 +119,8 @@ async fn has_later_frame(reader: &mut Reader, next: u64) -> Result<bool, Error> 
     Ok(false)
 }
 
-/// Makes the directory what a writer can go on with, and all that was found durable. Gives the last
-/// segment.
+/// Makes the directory what a writer can go on with, and all that was found durable. Returns the
+/// last segment.
 pub async fn repair(directory: &Path, found: &Found) -> Result<File, Error> {
     if let Some(checkpoint) = &found.checkpoint {
         let lease = files::lease(FRAME_BYTES_MAX).await?;

@@ -97,7 +97,7 @@ impl Writer {
         segment_path(&self.directory, *self.segments.last().expect("there is always one"))
     }
 
-    /// One frame of this record and of all that wait behind it and fit. Gives what was asked for
+    /// One frame of this record and of all that wait behind it and fit. Returns what was asked for
     /// next, if that is in none.
     async fn append(
         &mut self,

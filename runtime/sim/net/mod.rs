@@ -10,7 +10,7 @@
 //!
 //! - A connection is made in three steps, and waits in its listener's queue after the third. A
 //!   queue that is full lets connections wait, who try again each second.
-//! - A port nobody listens at refuses; so does a host whose service was killed, since its kernel
+//! - A port without a listener refuses; so does a host whose service was killed, since its kernel
 //!   closed its sockets. A host that lost power says nothing until it is on again, and then it
 //!   resets what it knows nothing of.
 //! - A socket that is closed with bytes unread resets its connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskGroupCounts {
-    /// The group's name; `default` for tasks that nobody put into a group.
+    /// The group's name; `default` for tasks that are in no group.
     pub name: String,
     /// Its shares, as of its last poll.
     pub shares: u32,
