@@ -136,7 +136,10 @@ impl State {
         };
         self.turn();
         if !self.waiters.is_turn(ticket) {
-            return self.park(ticket, waker, fresh);
+            return match self.plan_behind(ticket, request.pages) {
+                Some(growth) => self.begin_growth(Growth { by: Some(ticket), ..growth }),
+                None => self.park(ticket, waker, fresh),
+            };
         }
         // There are no pages for it: whatever brings some answers whose turn it is.
         let attempted = self.waiters.is_attempted(ticket);
@@ -162,13 +165,33 @@ impl State {
             return Step::Done(answer);
         }
         if !self.waiters.is_empty() {
-            return Step::Wait;
+            let may = !request.attempted && !self.waiters.is_before(queue, request.length);
+            let growth = may.then(|| self.plan_within_reserve(queue, request.pages)).flatten();
+            return growth.map_or(Step::Wait, |growth| self.begin_growth(growth));
         }
         match self.plan(queue, request.pages, request.attempted) {
             Plan::Wait => Step::Wait,
             Plan::Grow(growth) => self.begin_growth(growth),
             Plan::Retire(slots) => Step::Retire(self.slots.retire(&slots)),
             Plan::Fail(cause) => Step::Done(Err(LeaseError::new(request.length, cause))),
+        }
+    }
+
+    /// How to grow for a waiter whose turn it isn't, if it is the first of its size and its group.
+    fn plan_behind(&self, ticket: Ticket, pages: usize) -> Option<Growth> {
+        let may = self.waiters.is_head(ticket) && !self.waiters.is_attempted(ticket);
+        may.then(|| self.plan_within_reserve(ticket.queue, pages)).flatten()
+    }
+
+    /// How to grow for a request that passes the turn's, since its group's reserve has it. The
+    /// turn's may wait for more than the pool can still map: a reserve is there all the same.
+    fn plan_within_reserve(&self, queue: u32, pages: usize) -> Option<Growth> {
+        if !self.waiters.is_reserved(queue, pages, self.capacity()) {
+            return None;
+        }
+        match self.plan(queue, pages, false) {
+            Plan::Grow(growth) => Some(growth),
+            _ => None,
         }
     }
 
@@ -390,6 +413,19 @@ impl State {
             break;
         }
         while self.waiters.len() > 1 && self.serve_one_behind() {}
+        if self.waiters.len() > 1 && self.waiters.has_groups() && !self.growing {
+            self.wake_one_behind();
+        }
+    }
+
+    /// Wakes one of those who may pass by growing.
+    fn wake_one_behind(&mut self) {
+        let behind = self.waiters.behind().into_iter();
+        let mut growing =
+            behind.filter(|&(ticket, length)| self.plan_behind(ticket, pages_of(length)).is_some());
+        if let Some((ticket, _)) = growing.next() {
+            self.outbox.wake.extend(self.waiters.take_waker(ticket));
+        }
     }
 
     /// Answers one of those who may pass.

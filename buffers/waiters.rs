@@ -165,6 +165,12 @@ impl Waiters {
         self.queues[&queue].classes.contains_key(&class(length))
     }
 
+    /// Whether no other of the same queue and class has waited longer.
+    pub(crate) fn is_head(&self, ticket: Ticket) -> bool {
+        let waiters = &self.queues[&ticket.queue].classes[&ticket.class];
+        waiters.first_key_value().is_some_and(|(&number, _)| number == ticket.number)
+    }
+
     /// Whose turn it is, and the bytes it wants.
     pub(crate) fn turn(&self) -> Option<(Ticket, usize)> {
         let ticket = self.turn?;
@@ -305,7 +311,12 @@ impl Waiters {
 
     /// Takes the waker of the waiter whose turn it is.
     pub(crate) fn take_turn_waker(&mut self) -> Option<ForeignWaker> {
-        self.turn.and_then(|ticket| self.waiter_mut(ticket).waker.take())
+        self.turn.and_then(|ticket| self.take_waker(ticket))
+    }
+
+    /// Takes a waiter's waker.
+    pub(crate) fn take_waker(&mut self, ticket: Ticket) -> Option<ForeignWaker> {
+        self.waiter_mut(ticket).waker.take()
     }
 
     /// Answers a waiter, which leaves the queue.

@@ -169,3 +169,20 @@ fn a_sixteenth_of_a_small_pool_is_a_page() {
     drop(pool.try_lease_in(&small, PAGE).expect("it is for this group"));
     drop(others);
 }
+
+#[test]
+fn a_reserve_is_mapped_for_its_group_although_a_request_of_others_waits_for_more() {
+    let pool = Pool::unregistered(PoolConfig::new().limit(8 * PAGE).arena(PAGE));
+    let reads = LeaseGroup::new(900, Reserve::Bytes(2 * PAGE));
+    pool.welcome(&reads);
+    let others = pool.try_lease(6 * PAGE).expect("all that is not reserved");
+    // There is room for two more pages, and this waits for three.
+    let mut large = Waiting::new(pool.lease(3 * PAGE));
+    assert!(large.poll().is_pending());
+    let first = pool.try_lease_in(&reads, PAGE).expect("the reserve is there");
+    let Poll::Ready(second) = Waiting::new(pool.lease_in(&reads, PAGE)).poll() else {
+        panic!("the reserve is there for who may wait, too")
+    };
+    drop((first, second.unwrap(), others));
+    assert!(large.is_woken() && large.poll().is_ready());
+}
