@@ -169,12 +169,15 @@ fn the_deadline_holds_however_many_are_stuck() {
         let ended = builder.run(async {
             let peer = many_waits(waits).await;
             account.refuses_cancels.store(true, Ordering::SeqCst);
-            (peer, Instant::now())
+            (peer, Instant::now(), ran())
         });
-        let (_peer, begun) = ended.unwrap();
+        let (_peer, begun, ran_before) = ended.unwrap();
+        let deadline = Duration::from_millis(300);
         let took = begun.elapsed();
-        assert!(took > Duration::from_millis(300), "nothing was stuck: {took:?}");
-        assert!(took < Duration::from_millis(400) + PATIENCE, "{waits} waits: {took:?}");
+        assert!(took > deadline, "nothing was stuck: {took:?}");
+        // As above: on a machine that does others as well it is the time on a core that counts.
+        let late = (took - deadline).min(ran() - ran_before);
+        assert!(late < Duration::from_millis(100) + PATIENCE, "{waits} waits: {took:?}");
     });
 }
 
