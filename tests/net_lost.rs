@@ -7,8 +7,7 @@ mod dice;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream as StdStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,8 +84,8 @@ fn no_connection_is_lost_by_accepts_that_are_dropped() {
 }
 
 /// Writes numbered records, sometimes in haste and sometimes with breaks: each fourth time until
-/// `seen` says that the reader has them all, so that it finds nothing however fast this thread is.
-fn write_records(mut stream: StdStream, records: u64, seen: &Weak<AtomicU64>, mut dice: Dice) {
+/// the reader says that it has them all, so that it finds nothing however fast this thread is.
+fn write_records(mut stream: StdStream, records: u64, seen: &Receiver<u64>, mut dice: Dice) {
     let mut next = 0;
     while next < records {
         let end = records.min(next + 1 + dice.below(256));
@@ -95,12 +94,8 @@ fn write_records(mut stream: StdStream, records: u64, seen: &Weak<AtomicU64>, mu
         next = end;
         match dice.below(4) {
             0 => thread::sleep(Duration::from_micros(dice.below(50))),
-            // There is no reader left that could be waited for, if it has failed.
-            1 => {
-                while seen.upgrade().is_some_and(|seen| seen.load(Ordering::Relaxed) < next) {
-                    thread::sleep(Duration::from_micros(dice.below(50)));
-                }
-            }
+            // It says nothing any more if it has failed.
+            1 => drop(seen.iter().find(|seen| *seen == next)),
             _ => {}
         }
     }
@@ -174,10 +169,9 @@ fn no_byte_is_lost_or_out_of_order_by_reads_that_are_dropped() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
-            let seen = Arc::new(AtomicU64::new(0));
-            let (writer, seen_by_writer) = (dice.split(), Arc::downgrade(&seen));
-            let writing =
-                thread::spawn(move || write_records(client, records, &seen_by_writer, writer));
+            let (say, seen) = mpsc::channel();
+            let writer = dice.split();
+            let writing = thread::spawn(move || write_records(client, records, &seen, writer));
             let mut received = Records::default();
             let (mut won, mut dropped) = (0u64, [0u64; 5]);
             loop {
@@ -194,7 +188,8 @@ fn no_byte_is_lost_or_out_of_order_by_reads_that_are_dropped() {
                     brought = read(&mut stream, kind, most) => match brought {
                         Some(bytes) => {
                             received.take(&bytes);
-                            seen.store(received.seen, Ordering::Relaxed);
+                            // A writer that has written everything doesn't listen.
+                            let _ = say.send(received.seen);
                             won += 1;
                         }
                         None => break,
