@@ -53,7 +53,7 @@ impl Manifest {
         if self.value(&["package", "name"]) == Some(package) {
             return None;
         }
-        let mut inherited = Vec::new();
+        let (mut inherited, mut is_other) = (Vec::new(), false);
         let mut own = None;
         for (path, value) in &self.0 {
             let Some((name, attributes)) = dependency(path) else { continue };
@@ -61,6 +61,8 @@ impl Manifest {
                 [attribute] if attribute == "package" && value == package => {
                     return Some(name.replace('-', "_"));
                 }
+                // Another package by the name of ours.
+                [attribute] if attribute == "package" && name == package => is_other = true,
                 [attribute] if attribute == "workspace" && value == "true" => inherited.push(name),
                 _ => {}
             }
@@ -76,7 +78,7 @@ impl Manifest {
         {
             return Some(name.replace('-', "_"));
         }
-        own
+        own.filter(|_| !is_other)
     }
 }
 
@@ -256,6 +258,7 @@ mod tests {
             "[package.metadata]\ntokio = { package = \"ringhold\" }\n",
             "[package]\ndescription = \"\"\"\n[dependencies]\nringhold = 1\n\"\"\"\n",
             "[features]\nringhold = [\"dep:other\"]\n",
+            "[dependencies]\nringhold = { version = \"1\", package = \"other\" }\n",
             "[dependencies]\ntokio = { version = \"1\" ",
             "]]}{ = = \" \n [dependencies",
         ] {
