@@ -315,8 +315,8 @@ impl File {
     }
 
     /// Sets space aside for a range of bytes, or gives it back: see [`Allocation`]. A long range is
-    /// done by pieces, so that who writes to the file meanwhile, and a runtime's end, waits for one
-    /// of them only. What fails may have been done in part.
+    /// done by pieces, so that a write to the file and the end of the runtime wait for one of them
+    /// at most. A call that fails may have taken effect in part.
     ///
     /// # Errors
     ///

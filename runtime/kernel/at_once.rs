@@ -12,7 +12,7 @@ pub const STATX_EVERYTHING: u32 =
 
 /// What answers for files at once, or not at all.
 ///
-/// Nothing here waits: not for a device, not for a server, not for a lock that is held by who waits
+/// Nothing here waits: not for a device, not for a server, not for a lock whose holder waits
 /// for one of them. An answer is the one that the operation would have had.
 pub trait AtOnce: Send + Sync {
     /// Opens a regular file or a directory that is there. `flags` are `O_*`; `O_CLOEXEC` is added.
